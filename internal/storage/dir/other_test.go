@@ -1,0 +1,7 @@
+//go:build !unix
+
+package dir_test
+
+import "testing"
+
+func makeFIFO(*testing.T, string) {}

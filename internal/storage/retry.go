@@ -1,0 +1,282 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// A RetryPolicy says how often and how patiently [Retry] tries again. The zero
+// value of each field means its default.
+type RetryPolicy struct {
+	Attempts int           // of one call, or without progress in a stream; 0 means 6
+	First    time.Duration // the wait before the second attempt, then doubled each time; 0 means 200 ms
+	Longest  time.Duration // that the wait grows to; 0 means 20 s
+
+	// PatienceMax is the longest wait that a remote may ask for (Retry-After);
+	// when it asks for more, its error is returned at once. 0 means 2 min.
+	PatienceMax time.Duration
+
+	// OnRetry, when set, is told of each failure that is followed by another
+	// attempt. It is called from the goroutine that waits.
+	OnRetry func(op, key string, err error, wait time.Duration)
+}
+
+func (p RetryPolicy) withDefaults() RetryPolicy {
+	p.Attempts = orDefault(p.Attempts, 6)
+	p.First = orDefault(p.First, 200*time.Millisecond)
+	p.Longest = orDefault(p.Longest, 20*time.Second)
+	p.PatienceMax = orDefault(p.PatienceMax, 2*time.Minute)
+	return p
+}
+
+func orDefault[T int | time.Duration](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
+
+// Retry returns store with another attempt after every failure that may pass:
+// [ErrTemporary] and errors of the network, never any other and never after ctx
+// has ended. The waits grow exponentially and are drawn at random from the upper
+// half of each step, so that many clients do not come back at once.
+//
+//   - A listing starts again and leaves out what was yielded before.
+//   - A reader goes on where it broke off when its object has a Tag, so that the
+//     two halves are of one version; without one it fails.
+//   - A Put starts again when its reader is an [io.Seeker], or was not read yet.
+//     When the first answer got lost, the second attempt of a conditional Put may
+//     fail with [ErrChanged] although the object that is there now is its own.
+func Retry(store Store, policy RetryPolicy) Store {
+	return &retry{store, policy.withDefaults()}
+}
+
+type retry struct {
+	Store
+	policy RetryPolicy
+}
+
+func (r *retry) ConditionalPut() bool { return conditional(r.Store) }
+
+// do calls try until it succeeds, fails for good, or the attempts are used up.
+func (r *retry) do(ctx context.Context, op, key string, try func() error) error {
+	for failures := 1; ; failures++ {
+		err := try()
+		if err == nil || !r.again(ctx, op, key, failures, err) {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// again reports whether it has waited and another attempt is due after this many
+// failures in a row.
+func (r *retry) again(ctx context.Context, op, key string, failures int, err error) bool {
+	wait := r.wait(failures)
+	var asked interface{ RetryAfter() time.Duration }
+	if errors.As(err, &asked) {
+		wait = max(wait, asked.RetryAfter())
+	}
+	if failures >= r.policy.Attempts || wait > max(r.policy.PatienceMax, r.policy.Longest) || !mayPass(err) || ctx.Err() != nil {
+		return false
+	}
+	if r.policy.OnRetry != nil {
+		r.policy.OnRetry(op, key, err, wait)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return true
+}
+
+func (r *retry) wait(failures int) time.Duration {
+	step := r.policy.Longest
+	if shift := failures - 1; shift < 30 {
+		step = min(step, r.policy.First<<shift)
+	}
+	return step/2 + rand.N(step/2+1)
+}
+
+// mayPass looks for a context's error first: a deadline is a net.Error too.
+func mayPass(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var network net.Error
+	return errors.Is(err, ErrTemporary) || errors.As(err, &network)
+}
+
+func (r *retry) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		seen := map[string]struct{}{}
+		stopped := false
+		for failures := 1; ; failures++ {
+			before := len(seen)
+			err := r.list(ctx, prefix, seen, func(obj Object) bool {
+				stopped = !yield(obj, nil)
+				return !stopped
+			})
+			if len(seen) > before {
+				failures = 1
+			}
+			if err == nil || stopped {
+				return
+			}
+			if !r.again(ctx, "list", prefix, failures, err) {
+				yield(Object{}, err)
+				return
+			}
+		}
+	}
+}
+
+// list goes through one listing and yields what is not seen yet.
+func (r *retry) list(ctx context.Context, prefix string, seen map[string]struct{}, yield func(Object) bool) error {
+	for obj, err := range r.Store.List(ctx, prefix) {
+		if err != nil {
+			return err
+		}
+		if _, ok := seen[obj.Key]; ok {
+			continue
+		}
+		seen[obj.Key] = struct{}{}
+		if !yield(obj) {
+			return nil
+		}
+	}
+	return ctx.Err()
+}
+
+func (r *retry) Stat(ctx context.Context, key string) (obj Object, err error) {
+	err = r.do(ctx, "stat", key, func() (err error) {
+		obj, err = r.Store.Stat(ctx, key)
+		return err
+	})
+	return obj, err
+}
+
+func (r *retry) Remove(ctx context.Context, key string) error {
+	return r.do(ctx, "remove", key, func() error { return r.Store.Remove(ctx, key) })
+}
+
+func (r *retry) Put(ctx context.Context, key string, src io.Reader, size int64, cond Cond) (Object, error) {
+	again := newRewinder(src)
+	for failures := 1; ; failures++ {
+		obj, err := r.Store.Put(ctx, key, again, size, cond)
+		if err == nil || !again.possible() || !r.again(ctx, "put", key, failures, err) {
+			return obj, err
+		}
+		if err := errors.Join(ctx.Err(), again.rewind()); err != nil {
+			return Object{}, err
+		}
+	}
+}
+
+// rewinder is a reader that can start again where it began, or knows that it
+// cannot.
+type rewinder struct {
+	io.Reader
+	seeker io.Seeker // nil when there is none
+	start  int64
+	read   atomic.Bool
+}
+
+func newRewinder(r io.Reader) *rewinder {
+	w := &rewinder{Reader: r}
+	if s, ok := r.(io.Seeker); ok {
+		if start, err := s.Seek(0, io.SeekCurrent); err == nil {
+			w.seeker, w.start = s, start
+		}
+	}
+	return w
+}
+
+func (w *rewinder) Read(p []byte) (int, error) {
+	w.read.Store(true)
+	return w.Reader.Read(p)
+}
+
+func (w *rewinder) possible() bool { return w.seeker != nil || !w.read.Load() }
+
+func (w *rewinder) rewind() error {
+	if w.seeker == nil {
+		return nil
+	}
+	_, err := w.seeker.Seek(w.start, io.SeekStart)
+	return err
+}
+
+func (r *retry) Open(ctx context.Context, obj Object, off, n int64) (io.ReadCloser, error) {
+	body, err := r.open(ctx, obj, off, n)
+	if err != nil || obj.Tag == "" {
+		return body, err
+	}
+	return &resumed{ctx: ctx, retry: r, obj: obj, off: off, n: n, body: body}, nil
+}
+
+func (r *retry) open(ctx context.Context, obj Object, off, n int64) (body io.ReadCloser, err error) {
+	err = r.do(ctx, "open", obj.Key, func() (err error) {
+		body, err = r.Store.Open(ctx, obj, off, n)
+		return err
+	})
+	return body, err
+}
+
+// resumed is a reader of the rest of a range: from off on, n bytes or all.
+type resumed struct {
+	ctx      context.Context
+	retry    *retry
+	obj      Object
+	off, n   int64
+	body     io.ReadCloser
+	failures int // in a row
+}
+
+func (r *resumed) Read(p []byte) (int, error) {
+	for {
+		n, err := r.body.Read(p)
+		r.off += int64(n)
+		if r.n > 0 {
+			r.n -= int64(n)
+		}
+		if n > 0 {
+			r.failures = 0
+			if err != io.EOF {
+				err = nil // it will come again
+			}
+		}
+		if err == nil || err == io.EOF {
+			return n, err
+		}
+		if err := r.reopen(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (r *resumed) reopen(cause error) error {
+	r.failures++
+	if !r.retry.again(r.ctx, "read", r.obj.Key, r.failures, cause) {
+		return cause
+	}
+	body, err := r.retry.open(r.ctx, r.obj, r.off, r.n)
+	if err != nil {
+		return err
+	}
+	_ = r.body.Close() // it has failed already
+	r.body = body
+	return nil
+}
+
+func (r *resumed) Close() error { return r.body.Close() }

@@ -1,0 +1,170 @@
+package s3
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/signer"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+)
+
+// maxPage is more than 1,000 keys can take, every byte escaped.
+const maxPage = 16 << 20
+
+// Why a listing is not believed.
+var (
+	errNoToken  = errors.New("the remote says that the listing goes on, but not where")
+	errOldToken = errors.New("the remote repeats a page of the listing")
+	errEmpty    = errors.New("the remote sends empty pages")
+	errNoEnd    = errors.New("the remote does not say whether the listing goes on")
+	errTooBig   = errors.New("a page of the listing is too long")
+)
+
+// page is an answer to ListObjectsV2.
+type page struct {
+	XMLName               xml.Name `xml:"ListBucketResult"`
+	EncodingType          string
+	IsTruncated           *bool
+	NextContinuationToken string
+	Contents              []entry
+}
+
+type entry struct {
+	Key          string
+	LastModified time.Time
+	ETag         string
+	Size         *int64
+}
+
+// List implements [storage.Store].
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	return func(yield func(storage.Object, error) bool) {
+		ctx, call := s.begin(ctx, "list", prefix)
+		if err := s.pages(ctx, prefix, yield); err != nil && !errors.Is(err, errStopped) {
+			yield(storage.Object{}, call.fail(err))
+		}
+	}
+}
+
+var errStopped = errors.New("the caller wants no more")
+
+// pages yields page after page. A token that was seen before would make it
+// endless, and so would empty pages.
+func (s *Store) pages(ctx context.Context, prefix string, yield func(storage.Object, error) bool) error {
+	seen := map[string]bool{"": true}
+	for token := ""; ; {
+		p, err := s.page(ctx, prefix, token)
+		if err != nil {
+			return err
+		}
+		if err := s.yieldPage(ctx, p, yield); err != nil {
+			return err
+		}
+		if !*p.IsTruncated {
+			return nil
+		}
+		token = p.NextContinuationToken
+		switch {
+		case token == "":
+			return errNoToken
+		case seen[token]:
+			return errOldToken
+		case len(p.Contents) == 0:
+			return errEmpty
+		}
+		seen[token] = true
+	}
+}
+
+func (s *Store) yieldPage(ctx context.Context, p *page, yield func(storage.Object, error) bool) error {
+	for _, e := range p.Contents {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if strings.HasSuffix(e.Key, "/") && *e.Size == 0 {
+			continue // the marker of a folder
+		}
+		if !yield(s.object(e.Key, *e.Size, e.LastModified, e.ETag), nil) {
+			return errStopped
+		}
+	}
+	return nil
+}
+
+func (s *Store) page(ctx context.Context, prefix, token string) (*page, error) {
+	resp, err := s.http.Do(s.listRequest(ctx, prefix, token))
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPage+1))
+	switch {
+	case err != nil:
+		return nil, networkError(ctx, err)
+	case resp.StatusCode != http.StatusOK:
+		return nil, errorAnswer(resp.StatusCode, body)
+	case len(body) > maxPage:
+		return nil, errTooBig
+	}
+	return parsePage(body)
+}
+
+func (s *Store) listRequest(ctx context.Context, prefix, token string) *http.Request {
+	u := *s.base
+	query := url.Values{"list-type": {"2"}, "encoding-type": {"url"}, "prefix": {prefix}}
+	if token != "" {
+		query.Set("continuation-token", token)
+	}
+	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // as it is signed
+	req := (&http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: http.Header{}}).WithContext(ctx)
+	nothing := sha256.Sum256(nil)
+	req.Header.Set("X-Amz-Content-Sha256", hex.EncodeToString(nothing[:]))
+	return signer.SignV4(*req, s.opts.AccessKey, s.opts.SecretKey, s.opts.SessionToken, s.opts.Region)
+}
+
+// errorAnswer reads the code out of an answer that is not a listing.
+func errorAnswer(status int, body []byte) error {
+	resp := minio.ErrorResponse{}
+	if err := xml.Unmarshal(body, &resp); err != nil {
+		resp = minio.ErrorResponse{Code: http.StatusText(status)}
+	}
+	resp.StatusCode = status
+	return resp
+}
+
+// parsePage reads a page and makes sure that it says all that it must.
+func parsePage(body []byte) (*page, error) {
+	p := &page{}
+	if err := xml.Unmarshal(body, p); err != nil {
+		return nil, fmt.Errorf("%w: the answer is not a listing", storage.ErrTemporary)
+	}
+	if p.IsTruncated == nil {
+		return nil, errNoEnd
+	}
+	for i := range p.Contents {
+		e := &p.Contents[i]
+		if e.Size == nil {
+			return nil, errNoLength
+		}
+		if p.EncodingType == "url" {
+			key, err := url.QueryUnescape(e.Key)
+			if err != nil {
+				return nil, errors.New("the remote lists a name that is not escaped")
+			}
+			e.Key = key
+		}
+	}
+	return p, nil
+}

@@ -1,0 +1,136 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+)
+
+var errRange = errors.New("the remote did not send the range that was asked for")
+
+// Open implements [storage.Store].
+func (s *Store) Open(ctx context.Context, obj storage.Object, off, n int64) (io.ReadCloser, error) {
+	if err := storage.CheckOpen(obj.Key, off); err != nil {
+		return nil, err
+	}
+	if n == 0 { // no range has no bytes
+		return s.nothing(ctx, obj)
+	}
+	ctx, call := s.begin(ctx, "open", obj.Key)
+	body, info, header, err := s.core.GetObject(ctx, s.opts.Bucket, obj.Key, request(obj, off, n))
+	if minio.ToErrorResponse(err).StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		return s.nothing(ctx, obj)
+	}
+	if err != nil {
+		return nil, call.fail(err)
+	}
+	length, err := check(obj, info, header, off, n)
+	if err != nil {
+		return nil, call.fail(errors.Join(err, body.Close()))
+	}
+	return &reader{call: call, body: body, left: length}, nil
+}
+
+// nothing is the answer when there are no bytes in the range: but the object must
+// be there, and be the one that was meant.
+func (s *Store) nothing(ctx context.Context, obj storage.Object) (io.ReadCloser, error) {
+	got, err := s.Stat(ctx, obj.Key)
+	if err != nil {
+		return nil, err
+	}
+	if obj.Tag != "" && obj.Tag != got.Tag {
+		_, call := s.begin(ctx, "open", obj.Key)
+		return nil, call.fail(storage.ErrChanged)
+	}
+	return io.NopCloser(bytes.NewReader(nil)), nil
+}
+
+func request(obj storage.Object, off, n int64) (opts minio.GetObjectOptions) {
+	switch {
+	case n > 0:
+		opts.Set("Range", fmt.Sprintf("bytes=%d-%d", off, off+n-1))
+	case off > 0:
+		opts.Set("Range", fmt.Sprintf("bytes=%d-", off))
+	}
+	if obj.Tag != "" {
+		opts.Set("If-Match", `"`+obj.Tag+`"`)
+	}
+	return opts
+}
+
+// check makes sure that an answer is the range and the version that was asked
+// for, and returns its length. A proxy that ignores Range answers 200 with the
+// whole object; one that serves a stale copy shows another ETag.
+func check(obj storage.Object, info minio.ObjectInfo, header http.Header, off, n int64) (int64, error) {
+	if obj.Tag != "" && trimETag(info.ETag) != obj.Tag {
+		return 0, storage.ErrChanged
+	}
+	length, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64)
+	if err != nil || length < 0 {
+		return 0, errNoLength
+	}
+	if off == 0 && n < 0 {
+		if header.Get("Content-Range") != "" || obj.Tag != "" && obj.Size != length {
+			return 0, errRange
+		}
+		return length, nil
+	}
+	first, last, total, ok := contentRange(header.Get("Content-Range"))
+	if !ok || first != off || last-first+1 != length || last >= total {
+		return 0, errRange
+	}
+	if want := total - 1; last != want && (n < 0 || last != off+n-1) {
+		return 0, errRange
+	}
+	return length, nil
+}
+
+// contentRange reads "bytes 0-99/1234".
+func contentRange(s string) (first, last, total int64, ok bool) {
+	s, isBytes := strings.CutPrefix(s, "bytes ")
+	span, size, hasSize := strings.Cut(s, "/")
+	from, to, hasTo := strings.Cut(span, "-")
+	first, err1 := strconv.ParseInt(from, 10, 64)
+	last, err2 := strconv.ParseInt(to, 10, 64)
+	total, err3 := strconv.ParseInt(size, 10, 64)
+	ok = isBytes && hasSize && hasTo && errors.Join(err1, err2, err3) == nil && 0 <= first && first <= last
+	return first, last, total, ok
+}
+
+// reader ends with an error unless all of left came.
+type reader struct {
+	call *call
+	body io.ReadCloser
+	left int64
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if err := r.call.ctx.Err(); err != nil {
+		return 0, r.call.fail(err)
+	}
+	n, err := r.body.Read(p)
+	r.left -= int64(n)
+	switch {
+	case err == nil:
+		return n, nil
+	case err == io.EOF && r.left == 0:
+		return n, io.EOF
+	case err == io.EOF:
+		err = io.ErrUnexpectedEOF
+	}
+	return n, r.call.fail(networkError(r.call.ctx, err))
+}
+
+func (r *reader) Close() error {
+	_ = r.body.Close() // it was only read
+	return nil
+}

@@ -1,0 +1,154 @@
+// Package storagetest is what every [storage.Store] must do. A driver's test calls
+// [Run] with a function that opens an empty store, [Missing] with one whose root
+// is not there, and [Hostile] with a way to place names that Put would refuse. Only
+// _test files may import it.
+package storagetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+)
+
+// Run runs every case on a store of its own, which open returns empty.
+func Run(t *testing.T, open func(*testing.T) storage.Store) {
+	for _, group := range []map[string]func(*testing.T, storage.Store){
+		listCases, readCases, putCases, conditionCases, removeCases, nameCases, lifeCases,
+	} {
+		for name, run := range group {
+			t.Run(name, func(t *testing.T) {
+				store := open(t)
+				t.Cleanup(func() { require.NoError(t, store.Close()) })
+				run(t, store)
+			})
+		}
+	}
+}
+
+// Missing checks a store whose bucket or folder does not exist: every call says
+// so, and none makes it.
+func Missing(t *testing.T, store storage.Store) {
+	ctx := t.Context()
+	for range 2 {
+		l, err := storage.Collect(ctx, store, "")
+		require.ErrorIs(t, err, fs.ErrNotExist, "list")
+		require.False(t, l.Complete())
+		_, err = storage.Collect(ctx, store, "folder/")
+		require.ErrorIs(t, err, fs.ErrNotExist, "list a folder")
+		_, err = store.Stat(ctx, "a")
+		require.ErrorIs(t, err, fs.ErrNotExist, "stat")
+		_, err = store.Open(ctx, storage.Object{Key: "a"}, 0, -1)
+		require.ErrorIs(t, err, fs.ErrNotExist, "open")
+		_, err = store.Put(ctx, "a", bytes.NewReader(nil), 0, storage.Cond{})
+		require.ErrorIs(t, err, fs.ErrNotExist, "put")
+		require.ErrorIs(t, store.Remove(ctx, "a"), fs.ErrNotExist, "remove")
+	}
+}
+
+// Hostile places as many of [HostileKeys] as plant can (it returns an error for
+// the others) among good files, and checks that a listing refuses each by name
+// and holds the good ones. It returns how many it planted.
+func Hostile(t *testing.T, store storage.Store, plant func(key string) error) (planted int) {
+	good := []string{"good.csv", "folder/good.csv", "zzz"}
+	for _, key := range good {
+		Put(t, store, key, []byte(key))
+	}
+	refused := map[string]bool{}
+	for _, key := range HostileKeys() {
+		if plant(key) == nil {
+			refused[key] = true
+		}
+	}
+	l, err := storage.Collect(t.Context(), store, "")
+	require.NoError(t, err)
+	require.True(t, l.Complete())
+	require.ElementsMatch(t, good, Keys(l))
+	for _, e := range l.Refused {
+		require.True(t, refused[e.Key], "%q was not planted", e.Key)
+		require.NotEmpty(t, e.Reason)
+		delete(refused, e.Key)
+		planted++
+	}
+	require.Empty(t, refused, "planted, but not refused")
+	return planted
+}
+
+// Put stores data under key.
+func Put(t testing.TB, store storage.Store, key string, data []byte) storage.Object {
+	t.Helper()
+	obj, err := store.Put(t.Context(), key, bytes.NewReader(data), int64(len(data)), storage.Cond{})
+	require.NoError(t, err)
+	return obj
+}
+
+// Get reads an object whole.
+func Get(t testing.TB, store storage.Store, obj storage.Object) []byte {
+	t.Helper()
+	data, err := read(t.Context(), store, obj, 0, -1)
+	require.NoError(t, err)
+	return data
+}
+
+// List returns the complete listing of a store that holds no name to refuse.
+func List(t testing.TB, store storage.Store, prefix string) storage.Listing {
+	t.Helper()
+	l, err := storage.Collect(t.Context(), store, prefix)
+	require.NoError(t, err)
+	require.True(t, l.Complete())
+	require.Empty(t, l.Refused)
+	return l
+}
+
+// Keys returns the names in a listing, sorted.
+func Keys(l storage.Listing) []string {
+	keys := make([]string, len(l.Objects))
+	for i, obj := range l.Objects {
+		keys[i] = obj.Key
+	}
+	return keys
+}
+
+// Bytes returns n bytes that look random and are the same for the same seed.
+func Bytes(seed uint64, n int) []byte {
+	var key [32]byte
+	key[0], key[1] = byte(seed), byte(seed>>8)
+	data := make([]byte, n)
+	_, _ = rand.NewChaCha8(key).Read(data) // never fails
+	return data
+}
+
+func read(ctx context.Context, store storage.Store, obj storage.Object, off, n int64) ([]byte, error) {
+	r, err := store.Open(ctx, obj, off, n)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(r)
+	return data, errors.Join(err, r.Close())
+}
+
+// requireSame checks that two views of an object agree. What a Put returns may
+// lack the time, and some answers round it to seconds.
+func requireSame(t testing.TB, want, got storage.Object) {
+	t.Helper()
+	if !want.ModTime.IsZero() && !got.ModTime.IsZero() {
+		require.WithinDuration(t, want.ModTime, got.ModTime, time.Second)
+	}
+	want.ModTime, got.ModTime = time.Time{}, time.Time{}
+	require.Equal(t, want, got)
+}
+
+func sum(data []byte) string {
+	s := md5.Sum(data)
+	return "md5:" + hex.EncodeToString(s[:])
+}
