@@ -1,0 +1,195 @@
+package transfer_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/d6t/d6tpipe-go/internal/storage/dir"
+	"github.com/d6t/d6tpipe-go/internal/transfer"
+)
+
+// runJob is a pull or push in a process of its own: "pull REMOTE REPO".
+func runJob(job string) int {
+	f := strings.Fields(job)
+	store, err := dir.New(f[1])
+	if err == nil {
+		err = syncOnce(store, f[2], transfer.Direction(f[0]))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func config(store *dir.Store, repo string) transfer.Config {
+	return transfer.Config{Store: store, Dir: filepath.Join(repo, "pipe"), State: filepath.Join(repo, ".d6tpipe", "pipe"), Workers: 4}
+}
+
+func syncOnce(store *dir.Store, repo string, direction transfer.Direction) error {
+	s, err := transfer.Open(config(store, repo))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	p, err := s.Plan(context.Background(), transfer.Request{Direction: direction})
+	if err != nil {
+		return err
+	}
+	_, err = s.Apply(context.Background(), p)
+	return err
+}
+
+func start(t *testing.T, direction transfer.Direction, remote, repo string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("D6TPIPE_TRANSFER_JOB=%s %s %s", direction, remote, repo))
+	cmd.Stderr = new(strings.Builder)
+	require.NoError(t, cmd.Start())
+	return cmd
+}
+
+// rounds is how often a crash test kills.
+func rounds(quick, proof int) int {
+	if os.Getenv("D6TPIPE_PROOF") == "1" {
+		return proof
+	}
+	return quick
+}
+
+const crashFiles = 24
+
+// version writes version n of the files into a folder and adds their hashes to
+// known. Some files stay as they were.
+func version(t *testing.T, folder string, n int, known map[string]bool) {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(uint64(n), 7))
+	for i := range crashFiles {
+		if n > 0 && i%3 == n%3 {
+			continue
+		}
+		data := make([]byte, rnd.IntN(64<<10))
+		for j := range data {
+			data[j] = byte(rnd.Uint32())
+		}
+		path := filepath.Join(folder, fmt.Sprintf("d%d", i%4), fmt.Sprintf("f%02d.bin", i))
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path+".new", data, 0o644))
+		require.NoError(t, os.Rename(path+".new", path))
+		known[fmt.Sprintf("%s %s", filepath.Base(path), hash(data))] = true
+	}
+}
+
+func hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// tree returns the files below a folder with their hashes.
+func tree(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || strings.HasPrefix(e.Name(), ".d6tpipe") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(folder, path)
+		files[filepath.ToSlash(rel)] = hash(data)
+		return err
+	})
+	require.NoError(t, err)
+	return files
+}
+
+func TestKillPull(t *testing.T) { killLoop(t, transfer.Pull) }
+func TestKillPush(t *testing.T) { killLoop(t, transfer.Push) }
+
+// killLoop kills a sync again and again. After each kill every visible file is
+// whole, old or new; one more run converges and the one after it moves nothing.
+func killLoop(t *testing.T, direction transfer.Direction) {
+	remote, repo := t.TempDir(), t.TempDir()
+	local := filepath.Join(repo, "pipe")
+	from, to := remote, local
+	if direction == transfer.Push {
+		from, to = local, remote
+	}
+	require.NoError(t, os.MkdirAll(to, 0o755))
+	known := map[string]bool{}
+	version(t, from, 0, known)
+	took := 60 * time.Millisecond
+	interrupted := 0
+	for n := range rounds(50, 500) {
+		version(t, from, n+1, known)
+		cmd := start(t, direction, remote, repo)
+		time.Sleep(time.Duration(rand.Int64N(int64(took)))) // when to kill is the point of the test
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if !cmd.ProcessState.Success() {
+			interrupted++
+		}
+		for path, sum := range tree(t, to) {
+			require.True(t, known[filepath.Base(path)+" "+sum], "torn: %s", path)
+		}
+		// A pull also converges when the remote changed again after the kill.
+		if direction == transfer.Push || n%5 == 4 {
+			converges(t, direction, from, to, remote, repo)
+		}
+	}
+	converges(t, direction, from, to, remote, repo)
+	require.Positive(t, interrupted)
+	parts, err := os.ReadDir(filepath.Join(repo, ".d6tpipe", "pipe", "parts"))
+	require.NoError(t, err)
+	require.Empty(t, parts, "stray part files")
+}
+
+func converges(t *testing.T, direction transfer.Direction, from, to, remote, repo string) {
+	t.Helper()
+	store, err := dir.New(remote)
+	require.NoError(t, err)
+	defer store.Close()
+	require.NoError(t, syncOnce(store, repo, direction))
+	require.Equal(t, tree(t, from), tree(t, to))
+	s, err := transfer.Open(config(store, repo))
+	require.NoError(t, err)
+	defer s.Close()
+	p, err := s.Plan(t.Context(), transfer.Request{Direction: direction})
+	require.NoError(t, err)
+	require.Empty(t, p.Steps)
+	require.Equal(t, crashFiles, p.Unchanged)
+}
+
+// TestTwoProcesses lets processes pull into one folder at the same time.
+func TestTwoProcesses(t *testing.T) {
+	remote, repo := t.TempDir(), t.TempDir()
+	known := map[string]bool{}
+	for n := range rounds(6, 500) {
+		version(t, remote, n, known)
+		var cmds []*exec.Cmd
+		for range 3 {
+			cmds = append(cmds, start(t, transfer.Pull, remote, repo))
+		}
+		var wait sync.WaitGroup
+		for _, cmd := range cmds {
+			wait.Go(func() { _ = cmd.Wait() })
+		}
+		wait.Wait()
+		for _, cmd := range cmds {
+			require.True(t, cmd.ProcessState.Success(), "%s", cmd.Stderr)
+		}
+		converges(t, transfer.Pull, remote, filepath.Join(repo, "pipe"), remote, repo)
+	}
+}

@@ -1,0 +1,37 @@
+package transfer
+
+// An Event tells what happens during a sync.
+type Event struct {
+	Kind   EventKind
+	Key    string // of the file; empty for Planned and Finished
+	Action Action
+	// Files and Bytes are the size of the whole plan for Planned, and what went
+	// through for Finished. Bytes is the file's size for Started, and for Moved
+	// what was moved since the last event.
+	Files int
+	Bytes int64
+	Err   error // of Failed
+}
+
+// An EventKind is what happened.
+type EventKind int
+
+// The kinds of events. Each file that is worked on has one Started, any number
+// of Moved and one Done or Failed.
+const (
+	Planned EventKind = iota
+	Started
+	Moved
+	Done
+	Failed
+	Finished
+)
+
+func (s *Sync) tell(e Event) {
+	if s.cfg.Progress == nil {
+		return
+	}
+	s.progress.Lock()
+	defer s.progress.Unlock()
+	s.cfg.Progress(e)
+}

@@ -1,0 +1,28 @@
+package transfer
+
+import "github.com/d6t/d6tpipe-go/internal/storage"
+
+// What the tests of the planner and of the manifest's format look at.
+
+type States struct {
+	Base    []Entry
+	Remote  []storage.Object
+	Local   []LocalFile
+	Refused []*storage.KeyError
+}
+
+func PlanOf(in States, req Request) *Plan {
+	return newPlan(states{base: in.Base, remote: in.Remote, local: in.Local, refused: in.Refused}, req, req.matcher(nil))
+}
+
+func (p *Plan) Forget() []string { return p.forget }
+
+func EncodeManifest(entries []Entry) []byte         { return encodeLog(entries) }
+func AppendBatch(data []byte, batch []Entry) []byte { return appendBatch(data, batch) }
+func DecodeManifest(data []byte) ([]Entry, int, error) {
+	l, err := decodeLog(data)
+	if err != nil {
+		return nil, 0, err
+	}
+	return l.entries(), l.valid, nil
+}

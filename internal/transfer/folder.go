@@ -1,0 +1,252 @@
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/d6t/d6tpipe-go/internal/atomicfile"
+	"github.com/d6t/d6tpipe-go/internal/storage"
+)
+
+// errNotFolder says that a link or a file is where a folder must be.
+var errNotFolder = errors.New("is not a folder (symbolic links are not followed)")
+
+// A folder is the pipe's folder while something is written to it. It reaches
+// files through handles of their folders only, and no symbolic link on the way is
+// followed, not even one that stays inside.
+type folder struct {
+	root *os.Root
+
+	mu    sync.Mutex
+	dirty map[string]bool // folders, by key, whose names are not durable yet
+}
+
+// openFolder opens the folder at path, which is made if make says so.
+func openFolder(path string, make bool) (*folder, error) {
+	if make {
+		if err := mkdirAll(path); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	return &folder{root: root, dirty: map[string]bool{}}, nil
+}
+
+// mkdirAll makes path and its parents, durably.
+func mkdirAll(path string) error {
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(path)
+	if err := mkdirAll(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return atomicfile.SyncDir(parent)
+}
+
+// close lets go of the folder; nothing is written through its handle.
+func (f *folder) close() { _ = f.root.Close() }
+
+// parent opens the folder in which key lies and returns the file's name in it.
+// The caller closes it. Missing folders are made if make says so.
+func (f *folder) parent(key string, make bool) (*os.Root, string, error) {
+	local, err := storage.LocalPath(key)
+	if err != nil {
+		return nil, "", err
+	}
+	dir, name := filepath.Split(local)
+	handle, err := f.open(filepath.Clean(dir), make)
+	return handle, name, err
+}
+
+// open opens the folder at a local path below the root, step by step.
+func (f *folder) open(dir string, make bool) (*os.Root, error) {
+	at, err := f.root.OpenRoot(".")
+	if err != nil || dir == "." {
+		return at, err
+	}
+	done := ""
+	for segment := range strings.SplitSeq(filepath.ToSlash(dir), "/") {
+		next, err := f.enter(at, done, segment, make)
+		at.Close()
+		if err != nil {
+			return nil, err
+		}
+		at, done = next, path.Join(done, segment)
+	}
+	return at, nil
+}
+
+func (f *folder) enter(at *os.Root, done, segment string, make bool) (*os.Root, error) {
+	next, err := openDir(at, segment)
+	if !make || !errors.Is(err, fs.ErrNotExist) {
+		return next, err
+	}
+	if err := at.Mkdir(segment, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	f.touch(done)
+	return openDir(at, segment)
+}
+
+// openDir opens a subfolder that is one, and no link to one.
+func openDir(at *os.Root, name string) (*os.Root, error) {
+	before, err := at.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !before.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errNotFolder}
+	}
+	next, err := at.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	after, err := next.Stat(".")
+	if err == nil && !os.SameFile(before, after) {
+		err = &fs.PathError{Op: "open", Path: name, Err: errNotFolder}
+	}
+	if err != nil {
+		next.Close()
+		return nil, err
+	}
+	return next, nil
+}
+
+// look returns what lies under name in an open folder, nil when nothing does.
+func look(at *os.Root, key, name string) (*LocalFile, error) {
+	info, err := at.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	f := localFile(key, info)
+	return &f, nil
+}
+
+// find returns what lies under key, nil when nothing does.
+func (f *folder) find(key string) (*LocalFile, error) {
+	at, name, err := f.parent(key, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer at.Close()
+	return look(at, key, name)
+}
+
+// read opens the regular file under key. The caller closes it.
+func (f *folder) read(key string) (*os.File, error) {
+	at, name, err := f.parent(key, false)
+	if err != nil {
+		return nil, err
+	}
+	defer at.Close()
+	before, err := at.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !before.Mode().IsRegular() { // opening a named pipe would wait for a writer
+		return nil, &fs.PathError{Op: "open", Path: key, Err: fs.ErrInvalid}
+	}
+	file, err := at.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	after, err := file.Stat()
+	if err == nil && !os.SameFile(before, after) {
+		err = fmt.Errorf("open %q: %w", key, ErrEdited)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// touch marks a folder as changed.
+func (f *folder) touch(dir string) {
+	if dir == "." {
+		dir = ""
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dirty[dir] = true
+}
+
+// sync makes durable what was renamed into folders until now. A folder that is
+// not there (nil) has nothing to sync.
+func (f *folder) sync() error {
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	dirs := f.dirty
+	f.dirty = map[string]bool{}
+	f.mu.Unlock()
+	for dir := range dirs {
+		if err := f.syncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *folder) syncDir(dir string) error {
+	at, err := f.open(filepath.Clean(filepath.FromSlash(dir)), false)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	return syncRoot(at)
+}
+
+// remove removes the file under key, and folders that are empty then.
+func (f *folder) remove(key string) error {
+	at, name, err := f.parent(key, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	if err := at.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f.touch(path.Dir(key))
+	f.prune(path.Dir(key))
+	return nil
+}
+
+// prune removes empty folders, from the innermost outwards.
+func (f *folder) prune(dir string) {
+	for ; dir != "."; dir = path.Dir(dir) {
+		at, name, err := f.parent(dir, false)
+		if err != nil {
+			return
+		}
+		err = at.Remove(name)
+		at.Close()
+		if err != nil {
+			return // not empty
+		}
+		f.touch(path.Dir(dir))
+	}
+}

@@ -1,0 +1,150 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+)
+
+// removeAll removes orphans and forgets those that are gone.
+func (s *Sync) removeAll(ctx context.Context, w *writer, orphans []Orphan, force bool) error {
+	dir, err := openFolder(s.cfg.Dir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		dir = nil // no local file can be removed
+	} else if err != nil {
+		return err
+	}
+	gone, failed := s.removeEach(ctx, dir, orphans, force)
+	if dir != nil {
+		defer dir.close()
+	}
+	if err := errors.Join(dir.sync(), w.append(gone), ctx.Err()); err != nil || len(failed.Failed) == 0 {
+		return err
+	}
+	return failed
+}
+
+func (s *Sync) removeEach(ctx context.Context, dir *folder, orphans []Orphan, force bool) (gone []Entry, failed *PartialError) {
+	failed = &PartialError{}
+	for i := range orphans {
+		o := &orphans[i]
+		if o.Kept != "" && !force || ctx.Err() != nil {
+			continue
+		}
+		if o.Err = s.removeOne(ctx, dir, o); o.Err != nil {
+			failed.Failed = append(failed.Failed, Failure{o.Key, o.Err})
+			continue
+		}
+		o.Removed = true
+		failed.Succeeded++
+		gone = append(gone, Entry{Key: o.Key})
+	}
+	return gone, failed
+}
+
+func (s *Sync) removeOne(ctx context.Context, dir *folder, o *Orphan) error {
+	if o.Side == Remote {
+		return s.removeObject(ctx, o.remote)
+	}
+	now, err := dir.find(o.Key)
+	if err != nil {
+		return err
+	}
+	if now != nil && !now.is(o.local) {
+		return fmt.Errorf("remove %q: %w", o.Key, ErrEdited)
+	}
+	return dir.remove(o.Key)
+}
+
+// removeObject removes an object that is still the one that was listed.
+func (s *Sync) removeObject(ctx context.Context, o *storage.Object) error {
+	now, err := s.cfg.Store.Stat(ctx, o.Key)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case now.Tag != o.Tag || now.Size != o.Size:
+		return fmt.Errorf("remove %q: %w", o.Key, storage.ErrChanged)
+	}
+	return s.cfg.Store.Remove(ctx, o.Key)
+}
+
+// RemoveLocal removes the named files from the folder, edited or not. The
+// manifest keeps them: the next push does not take them for new remote files.
+func (s *Sync) RemoveLocal(ctx context.Context, keys []string) error {
+	return s.locked(ctx, func(w *writer) error {
+		dir, err := openFolder(s.cfg.Dir, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer dir.close()
+		err = each(ctx, keys, dir.remove)
+		return errors.Join(err, dir.sync())
+	})
+}
+
+// RemoveRemote removes the named files from the remote. What is gone here as well
+// is forgotten.
+func (s *Sync) RemoveRemote(ctx context.Context, keys []string) error {
+	if s.cfg.Store == nil {
+		return errNoStore
+	}
+	return s.locked(ctx, func(w *writer) error {
+		local, err := s.scanLocal(ctx)
+		if err != nil {
+			return err
+		}
+		in := states{local: local.Files}
+		var gone []Entry
+		err = each(ctx, keys, func(key string) error {
+			err := s.cfg.Store.Remove(ctx, key)
+			if _, known := w.find(key); err == nil && known && !in.has(key) {
+				gone = append(gone, Entry{Key: key})
+			}
+			return err
+		})
+		return errors.Join(err, w.append(gone))
+	})
+}
+
+// each calls do for all keys; those that fail do not stop the others.
+func each(ctx context.Context, keys []string, do func(key string) error) error {
+	var failed PartialError
+	for _, key := range keys {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := do(key); err != nil {
+			failed.Failed = append(failed.Failed, Failure{key, err})
+			continue
+		}
+		failed.Succeeded++
+	}
+	if len(failed.Failed) == 0 {
+		return nil
+	}
+	return &failed
+}
+
+// Reset forgets what was synced, also a manifest that is damaged; no file is
+// touched. The next sync adopts the files that are equal on both sides.
+func (s *Sync) Reset(ctx context.Context) error {
+	unlock, err := s.manifest.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := os.Remove(filepath.Join(s.cfg.State, journalName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return s.manifest.reset()
+}
