@@ -1,0 +1,362 @@
+package d6tpipe_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/wire"
+	"github.com/d6t/d6tpipe-go/internal/wire/wiretest"
+)
+
+var update = flag.Bool("update", false, "write testdata/wire anew from the client and the wire")
+
+// An exchange is a request and its answer, as one file of testdata/wire has it.
+type exchange struct {
+	Request  golden `json:"request"`
+	Response golden `json:"response"`
+}
+
+type golden struct {
+	Method        string          `json:"method,omitempty"`
+	URL           string          `json:"url,omitempty"`
+	Authorization string          `json:"authorization,omitempty"`
+	ContentType   string          `json:"content_type,omitempty"`
+	Status        int             `json:"status,omitempty"`
+	Body          json.RawMessage `json:"body,omitempty"`
+}
+
+// A step is one call of the story that the golden files tell. A call may take
+// several exchanges. Steps with bytes are what the Python client sends and
+// ours does not.
+type step struct {
+	name string
+	call func(ctx context.Context, alice, bob *d6tpipe.APIClient) error
+	raw  *golden
+	fail error
+}
+
+var story = []step{
+	{name: "register", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		token, err := alice.Register(ctx, "alice", "alice@example.com", "pass word ü")
+		return cmpErr(err, "token-of-alice", string(token))
+	}},
+	{name: "register-taken", fail: d6tpipe.ErrExists, call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		_, err := bob.Register(ctx, "alice", "other@example.com", "secret")
+		return err
+	}},
+	{name: "register-public", fail: d6tpipe.ErrInvalid, call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		_, err := bob.Register(ctx, "public", "p@example.com", "secret")
+		return err
+	}},
+	{name: "register-bob", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		_, err := bob.Register(ctx, "bob", "bob@example.com", "secret")
+		return err
+	}},
+	{name: "login", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		token, err := alice.ForgotToken(ctx, "alice", "pass word ü")
+		return cmpErr(err, "token-of-alice", string(token))
+	}},
+	{name: "login-wrong", fail: d6tpipe.ErrUnauthorized, call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		_, err := bob.Login(ctx, "bob", "wrong")
+		return err
+	}},
+	{name: "whoami", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		user, err := alice.WhoAmI(ctx)
+		return cmpErr(err, "alice Hello alice", user.Username+" "+user.Message)
+	}},
+	{name: "list-empty", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		names, err := alice.Pipes().Names(ctx)
+		return cmpErr(err, "[]", fmt.Sprint(names))
+	}},
+	{name: "create-s3", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Create(ctx, d6tpipe.PipeSettings{
+			Name: "root", Protocol: d6tpipe.ProtocolS3, Location: "bucket", Options: d6tpipe.PipeOptions{Dir: "vendorX/"},
+			Schema:      json.RawMessage(`{"id":9007199254740993,"text":"ü<"}`),
+			Credentials: d6tpipe.Credentials{"read": map[string]any{"aws_access_key_id": "r"}, "write": map[string]any{"aws_access_key_id": "w"}},
+		})
+		return err
+	}},
+	{name: "create-taken", fail: d6tpipe.ErrExists, call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Create(ctx, d6tpipe.PipeSettings{Name: "root", Protocol: d6tpipe.ProtocolS3, Location: "b"})
+		return err
+	}},
+	{name: "create-orphan", fail: d6tpipe.ErrInvalid, call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Create(ctx, d6tpipe.PipeSettings{Name: "orphan", Parent: "nobody"})
+		return err
+	}},
+	{name: "create-child", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Create(ctx, d6tpipe.PipeSettings{Name: "child", Parent: "root", Options: d6tpipe.PipeOptions{Dir: "sub", Include: "*.csv"}})
+		return err
+	}},
+	{name: "create-managed", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Create(ctx, d6tpipe.PipeSettings{Name: "free"})
+		return err
+	}},
+	{name: "create-sftp", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Upsert(ctx, d6tpipe.PipeSettings{Name: "host", Protocol: d6tpipe.ProtocolSFTP, Location: "files.example.com", Credentials: d6tpipe.Credentials{"username": "u", "password": "p"}})
+		return err
+	}},
+	{name: "upsert-there", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Upsert(ctx, d6tpipe.PipeSettings{Name: "host", Options: d6tpipe.PipeOptions{Dir: "/home/x"}})
+		return err
+	}},
+	{name: "get", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		p, err := alice.Pipes().Get(ctx, "child")
+		return cmpErr(err, "s3://bucket/vendorX/sub/", p.Options.RemotePath)
+	}},
+	{name: "get-missing", fail: d6tpipe.ErrNotFound, call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Get(ctx, "missing")
+		return err
+	}},
+	{name: "get-foreign", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		_, err := bob.Pipes().Get(ctx, "root")
+		return err
+	}},
+	{name: "replace", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Replace(ctx, d6tpipe.PipeSettings{Name: "host", Protocol: d6tpipe.ProtocolFTP, Location: "files.example.com", Options: d6tpipe.PipeOptions{Dir: "utest"}})
+		return err
+	}},
+	{name: "update", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Update(ctx, d6tpipe.PipeSettings{Name: "host", Schema: json.RawMessage(`{"sep":";"}`)})
+		return err
+	}},
+	{name: "grant-read", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		return alice.Grant(ctx, "root", d6tpipe.Permission{Email: "bob@example.com", Role: d6tpipe.RoleRead, Expires: d6tpipe.Date{Year: 2999, Month: 12, Day: 31}})
+	}},
+	{name: "grant-public", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		return alice.Grant(ctx, "free", d6tpipe.Permission{Username: d6tpipe.Public, Role: d6tpipe.RoleRead})
+	}},
+	{name: "grant-foreign", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		return bob.Grant(ctx, "root", d6tpipe.Permission{Username: "bob", Role: d6tpipe.RoleAdmin})
+	}},
+	{name: "permissions", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		all, err := alice.Permissions(ctx, "root")
+		return cmpErr(err, "[{bob   read 2999-12-31}]", fmt.Sprint(all))
+	}},
+	{name: "list-shared", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		names, err := bob.Pipes().Names(ctx)
+		return cmpErr(err, "[child free root]", fmt.Sprint(names))
+	}},
+	{name: "credentials-read", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		c, err := bob.Credentials(ctx, "child", d6tpipe.RoleRead, false)
+		return cmpErr(err, "r", string(c.Value("aws_access_key_id")))
+	}},
+	{name: "credentials-write-refused", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		_, err := bob.Credentials(ctx, "root", d6tpipe.RoleWrite, false)
+		return err
+	}},
+	{name: "credentials-renewed", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		c, err := alice.Credentials(ctx, "free", d6tpipe.RoleWrite, true)
+		return cmpErr(err, "write-1", string(c.Value("aws_access_key_id")))
+	}},
+	{name: "grant-revoke", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		return alice.Grant(ctx, "root", d6tpipe.Permission{Username: "bob", Role: d6tpipe.RoleRevoke})
+	}},
+	{name: "create-remote", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Remotes().Create(ctx, d6tpipe.RemoteSettings{
+			Name: "store", Protocol: d6tpipe.ProtocolS3, Location: "bucket",
+			ReadCredentials: d6tpipe.Credentials{"aws_access_key_id": "r"}, WriteCredentials: d6tpipe.Credentials{"aws_access_key_id": "w"},
+		})
+		return err
+	}},
+	{name: "create-on-remote", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Create(ctx, d6tpipe.PipeSettings{Name: "first", Remote: "store", Settings: json.RawMessage(`{"remotedir":"a/","include":"*.csv"}`)})
+		return err
+	}},
+	{name: "grant-remote", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		return alice.GrantRemote(ctx, "store", d6tpipe.Permission{User: "bob", Role: d6tpipe.RoleRead})
+	}},
+	{name: "get-remote-as-reader", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		r, err := bob.Remotes().Get(ctx, "store")
+		return cmpErr(err, "r true", string(r.ReadCredentials.Value("aws_access_key_id"))+fmt.Sprint(" ", r.WriteCredentials == nil))
+	}},
+	{name: "get-on-remote", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		p, err := bob.Pipes().Get(ctx, "first")
+		return cmpErr(err, "store", p.Remote)
+	}},
+	{name: "python-empty-patch", raw: &golden{Method: "PATCH", URL: "/v1/api/pipes/root/", Authorization: "Token token-of-alice"}},
+	{name: "python-get-with-body", raw: &golden{Method: "GET", URL: "/v1/api/remotes/store/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"store"}`)}},
+	{name: "python-double-slash", raw: &golden{Method: "PATCH", URL: "//v1/api/pipes/root", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"schema":{"sep":"\u00fc"}}`)}},
+	{name: "python-name-with-slash", raw: &golden{Method: "PATCH", URL: "/v1/api/pipes/a/b/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"a/b"}`)}},
+	{name: "python-bad-name-patch", raw: &golden{Method: "PATCH", URL: "/v1/api/pipes/$x/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"$x"}`)}},
+	{name: "python-bad-name-post", raw: &golden{Method: "POST", URL: "/v1/api/pipes/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"$x"}`)}},
+	{name: "python-bad-dir", raw: &golden{Method: "POST", URL: "/v1/api/pipes/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"x","parent":"root","options":{"dir":"C:\\x"}}`)}},
+	{name: "python-put-before-validation", raw: &golden{Method: "PUT", URL: "/v1/api/pipes/root/", Authorization: "Token token-of-bob", ContentType: "application/json", Body: json.RawMessage(`{"bad":"request"}`)}},
+	{name: "python-unknown-route", raw: &golden{Method: "GET", URL: "/v1/api/nothing/", Authorization: "Token token-of-alice"}},
+	{name: "python-stale-token-login", raw: &golden{Method: "POST", URL: "/v1/api/accounts/token/", Authorization: "Token stale", ContentType: "application/json", Body: json.RawMessage(`{"username":"bob","password":"secret"}`)}},
+	{name: "python-bad-token", raw: &golden{Method: "GET", URL: "/v1/api/", Authorization: "Token stale"}},
+	{name: "python-unregister-without-token", raw: &golden{Method: "DELETE", URL: "/v1/api/accounts/alice/"}},
+	{name: "python-pipe-is-no-remote", raw: &golden{Method: "GET", URL: "/v1/api/remotes/root/", Authorization: "Token token-of-alice"}},
+	{name: "delete", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		return alice.Pipes().Delete(ctx, "child")
+	}},
+	{name: "delete-remote", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		return alice.Remotes().Delete(ctx, "store")
+	}},
+	{name: "unregister-other", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error { return bob.Unregister(ctx, "alice") }},
+	{name: "unregister", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error { return alice.Unregister(ctx, "alice") }},
+}
+
+func cmpErr(err error, want, got string) error {
+	if err == nil && want != got {
+		return fmt.Errorf("got %q, want %q", got, want)
+	}
+	return err
+}
+
+// TestGoldenClient: the client sends what the files say, and understands what
+// they answer. No server of ours is involved.
+func TestGoldenClient(t *testing.T) {
+	var queue []exchange
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got := recordRequest(t, r)
+		if len(queue) == 0 {
+			t.Errorf("one request too many: %s %s", got.Method, got.URL)
+			return
+		}
+		next := queue[0]
+		queue = queue[1:]
+		if want := next.Request; !sameGolden(want, got) {
+			t.Errorf("sent %s, want %s", pretty(t, got), pretty(t, want))
+		}
+		w.Header().Set("Content-Type", next.Response.ContentType)
+		w.WriteHeader(next.Response.Status)
+		_, _ = w.Write(next.Response.Body)
+	})
+	alice, bob := dialAs(t, url), dialAs(t, url)
+	for _, s := range story {
+		if s.raw != nil {
+			continue
+		}
+		queue = readGolden(t, s.name)
+		err := s.call(t.Context(), alice, bob)
+		if s.fail == nil {
+			require.NoError(t, err, s.name)
+		} else {
+			require.ErrorIs(t, err, s.fail, s.name)
+		}
+		require.Empty(t, queue, "%s: requests that were not sent", s.name)
+	}
+}
+
+// TestGoldenWire: the wire answers the files' requests as they say. No client of
+// ours is involved. With -update it writes the files: read the difference
+// before it is committed.
+func TestGoldenWire(t *testing.T) {
+	handler := wire.New(wiretest.New(localAPI(t).Backend()), wire.Options{})
+	if *update {
+		writeGolden(t, handler)
+		return
+	}
+	for _, s := range story {
+		for _, e := range readGolden(t, s.name) {
+			if got := play(t, handler, e.Request); !sameGolden(e.Response, got) {
+				t.Errorf("%s: answered %s, want %s", s.name, pretty(t, got), pretty(t, e.Response))
+			}
+		}
+	}
+}
+
+// play sends a request to a handler.
+func play(t *testing.T, handler http.Handler, g golden) golden {
+	t.Helper()
+	r := httptest.NewRequest(g.Method, "http://api.example.com"+g.URL, bytes.NewReader(g.Body))
+	for name, value := range map[string]string{"Authorization": g.Authorization, "Content-Type": g.ContentType} {
+		if value != "" {
+			r.Header.Set(name, value)
+		}
+	}
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r)
+	return golden{Status: w.Code, ContentType: w.Header().Get("Content-Type"), Body: w.Body.Bytes()}
+}
+
+// recordRequest is a request in the form of the files.
+func recordRequest(t *testing.T, r *http.Request) golden {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return golden{Method: r.Method, URL: r.URL.RequestURI(), Authorization: r.Header.Get("Authorization"), ContentType: r.Header.Get("Content-Type"), Body: body}
+}
+
+func writeGolden(t *testing.T, handler http.Handler) {
+	var seen []exchange
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		request := recordRequest(t, r)
+		response := play(t, handler, request)
+		seen = append(seen, exchange{request, response})
+		w.Header().Set("Content-Type", response.ContentType)
+		w.WriteHeader(response.Status)
+		_, _ = w.Write(response.Body)
+	})
+	alice, bob := dialAs(t, url), dialAs(t, url)
+	require.NoError(t, os.RemoveAll("testdata/wire"))
+	require.NoError(t, os.MkdirAll("testdata/wire", 0o755))
+	for i, s := range story {
+		seen = nil
+		if s.raw != nil {
+			seen = []exchange{{*s.raw, play(t, handler, *s.raw)}}
+		} else if err := s.call(t.Context(), alice, bob); s.fail == nil {
+			require.NoError(t, err, s.name)
+		}
+		name := filepath.Join("testdata/wire", fmt.Sprintf("%02d-%s.json", i+1, s.name))
+		require.NoError(t, os.WriteFile(name, []byte(pretty(t, seen)+"\n"), 0o644))
+	}
+}
+
+func readGolden(t *testing.T, name string) (all []exchange) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/wire/[0-9][0-9]-" + name + ".json")
+	require.NoError(t, err)
+	require.Len(t, files, 1, "%s: run the test with -update", name)
+	data, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &all))
+	return all
+}
+
+// sameGolden compares all but the space between the tokens of the bodies.
+func sameGolden(a, b golden) bool {
+	one, two := compactBody(a.Body), compactBody(b.Body)
+	a.Body, b.Body = nil, nil
+	return one == two && fmt.Sprint(a) == fmt.Sprint(b)
+}
+
+func compactBody(body []byte) string {
+	var b bytes.Buffer
+	if json.Compact(&b, body) != nil {
+		return string(body)
+	}
+	return b.String()
+}
+
+func pretty(t *testing.T, v any) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	require.NoError(t, enc.Encode(v))
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// dialAs returns a client whose token no other client sees.
+func dialAs(t *testing.T, url string) *d6tpipe.APIClient {
+	client, err := d6tpipe.NewAPIClient(d6tpipe.Config{Profile: "test", Server: url, Tokens: &tokens{held: map[d6tpipe.TokenKey]d6tpipe.Secret{}}})
+	require.NoError(t, err)
+	t.Cleanup(client.CloseIdleConnections)
+	return client
+}

@@ -1,0 +1,47 @@
+// Package catalog is the seam below [github.com/d6t/d6tpipe-go]'s API: a
+// catalogue of remotes and pipes as raw JSON records. The JSON file of local
+// mode, the HTTP client and the repo API server each implement [Backend];
+// package wire serves any of them over HTTP.
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+)
+
+// The collections that every catalogue has. A sub-resource is written below a
+// record: "pipes/sales/permissions".
+const (
+	Remotes = "remotes"
+	Pipes   = "pipes"
+)
+
+// A Verb is what [Backend.Do] is to do with a record. The verbs are HTTP's.
+type Verb string
+
+// The verbs of a catalogue.
+const (
+	Get     Verb = "GET"    // the record
+	Create  Verb = "POST"   // a new record; its name is in the body
+	Replace Verb = "PUT"    // the whole record
+	Update  Verb = "PATCH"  // the named top-level fields; an empty body changes nothing
+	Delete  Verb = "DELETE" // the record goes, what names it stays
+)
+
+// Backend moves raw records. It is all that an implementation of the repo API
+// writes; checking names, encoding and wrapping errors happens once, above it.
+//
+// A Backend is safe for concurrent use. Its errors match the sentinels of
+// package d6tpipe (ErrNotFound, ErrExists, ErrInvalid, ...); when ctx ends, they
+// match its error.
+type Backend interface {
+	// List returns one page of the records below path, ordered by name. The
+	// first page is "". next names the page that follows, "" after the last.
+	// Records that the caller may not see are left out.
+	List(ctx context.Context, path, page string) (rows []json.RawMessage, next string, err error)
+
+	// Do carries out verb on the record called name below path. name is empty
+	// for Create and for resources without a name. in is nil when there is no
+	// body, and so is the result.
+	Do(ctx context.Context, verb Verb, path, name string, in json.RawMessage) (json.RawMessage, error)
+}

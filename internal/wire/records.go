@@ -1,0 +1,144 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/catalog"
+)
+
+// records are the routes of a collection and of what lies below its records.
+func (h *handler) records(w http.ResponseWriter, r *http.Request, path string, rest []string) (call, error) {
+	if len(rest) > 0 && !nameForm.MatchString(rest[0]) {
+		return nil, d6tpipe.ErrNotFound
+	}
+	t := target{handler: h, w: w, r: r, path: path}
+	switch {
+	case len(rest) == 0:
+		return t.collection, allow(w, r, http.MethodGet, http.MethodPost)
+	case len(rest) == 1:
+		t.name = rest[0]
+		return t.record, allow(w, r, http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete)
+	case len(rest) == 2 && rest[1] == "permissions":
+		t.path += "/" + rest[0] + "/permissions"
+		return t.collection, allow(w, r, http.MethodGet, http.MethodPost)
+	case len(rest) == 2 && rest[1] == "credentials" && path == catalog.Pipes:
+		t.path += "/" + rest[0] + "/credentials"
+		return t.credentials, allow(w, r, http.MethodGet)
+	}
+	return nil, d6tpipe.ErrNotFound
+}
+
+// A target is a request and the resource that it is about.
+type target struct {
+	*handler
+	w          http.ResponseWriter
+	r          *http.Request
+	path, name string
+}
+
+// collection lists or creates. The contract has no pages: the list is whole.
+func (t target) collection(ctx context.Context) (answer, error) {
+	if t.r.Method == http.MethodPost {
+		return t.do(ctx, catalog.Create, http.StatusCreated)
+	}
+	s, err := t.session(ctx, catalog.Get)
+	if err != nil {
+		return answer{}, err
+	}
+	list := []byte("[")
+	for page := ""; ; {
+		rows, next, err := s.List(ctx, t.path, page)
+		if err != nil {
+			return answer{}, err
+		}
+		for _, row := range rows {
+			if len(list) > 1 {
+				list = append(list, ',')
+			}
+			list = append(list, row...)
+		}
+		if page = next; page == "" {
+			return answer{http.StatusOK, append(list, ']')}, nil
+		}
+	}
+}
+
+// record reads, replaces, updates or deletes. A body that comes with GET, as the
+// Python client's first generation sends it, is not looked at.
+func (t target) record(ctx context.Context) (answer, error) {
+	switch t.r.Method {
+	case http.MethodPut:
+		return t.do(ctx, catalog.Replace, http.StatusOK)
+	case http.MethodPatch:
+		return t.do(ctx, catalog.Update, http.StatusOK)
+	case http.MethodDelete:
+		return t.bare(ctx, catalog.Delete, nil, http.StatusNoContent)
+	default:
+		return t.bare(ctx, catalog.Get, nil, http.StatusOK)
+	}
+}
+
+// credentials hands the query on as the body of a Get.
+func (t target) credentials(ctx context.Context) (answer, error) {
+	in, err := credentialsQuery(t.r.URL.Query())
+	if err != nil {
+		return answer{}, err
+	}
+	return t.bare(ctx, catalog.Get, in, http.StatusOK)
+}
+
+func credentialsQuery(query url.Values) (json.RawMessage, error) {
+	var in struct {
+		Role  string `json:"role,omitempty"`
+		Renew bool   `json:"renew,omitempty"`
+	}
+	switch in.Role = query.Get("role"); in.Role {
+	case "", string(d6tpipe.RoleRead), string(d6tpipe.RoleWrite):
+	default:
+		return nil, &d6tpipe.FieldError{Field: "role", Reason: "Roles of credentials are read and write."}
+	}
+	in.Renew = strings.EqualFold(query.Get("renew"), "true") || query.Get("renew") == "1" // Python writes True
+	return json.Marshal(in)
+}
+
+// session opens the caller's session and asks it whether verb is allowed.
+func (t target) session(ctx context.Context, verb catalog.Verb) (Session, error) {
+	s, err := t.open(ctx, t.r)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Authorize(ctx, verb, t.path, t.name)
+}
+
+// do carries out a verb that has a body. Access comes first, then the body.
+func (t target) do(ctx context.Context, verb catalog.Verb, status int) (answer, error) {
+	s, err := t.session(ctx, verb)
+	if err != nil {
+		return answer{}, err
+	}
+	in, err := t.body(t.w, t.r)
+	if err != nil {
+		return answer{}, err
+	}
+	if in == nil && verb != catalog.Update || in != nil && !bytes.HasPrefix(in, []byte("{")) {
+		return answer{}, malformed("The body must be a JSON object.")
+	}
+	out, err := s.Do(ctx, verb, t.path, t.name, in)
+	return answer{status, out}, err
+}
+
+// bare carries out a verb that has no body of the request's.
+func (t target) bare(ctx context.Context, verb catalog.Verb, in json.RawMessage, status int) (answer, error) {
+	s, err := t.session(ctx, verb)
+	if err != nil {
+		return answer{}, err
+	}
+	out, err := s.Do(ctx, verb, t.path, t.name, in)
+	return answer{status, out}, err
+}

@@ -1,0 +1,141 @@
+package d6tpipe
+
+import (
+	"encoding/json"
+	"slices"
+)
+
+// A Protocol is how the bytes of a remote are reached.
+type Protocol string
+
+// The protocols. Which of them this version can pull from and push to is told by
+// [OpenPipe]; a catalogue may hold records of all of them.
+const (
+	ProtocolS3      Protocol = "s3"      // Location is a bucket
+	ProtocolDir     Protocol = "dir"     // Location is a folder of this machine or a mounted share
+	ProtocolSFTP    Protocol = "sftp"    // Location is a host
+	ProtocolFTP     Protocol = "ftp"     // Location is a host
+	ProtocolFTPS    Protocol = "ftps"    // Location is a host
+	ProtocolHTTP    Protocol = "http"    // Location is a URL
+	ProtocolHTTPS   Protocol = "https"   // Location is a URL
+	ProtocolManaged Protocol = "d6tfree" // the server owns the storage
+)
+
+var protocols = []Protocol{ProtocolS3, ProtocolDir, ProtocolSFTP, ProtocolFTP, ProtocolFTPS, ProtocolHTTP, ProtocolHTTPS, ProtocolManaged}
+
+func checkProtocol(p Protocol) error {
+	if p == "" || slices.Contains(protocols, p) {
+		return nil
+	}
+	return &FieldError{Field: "protocol", Reason: "Unknown protocol; known are s3, dir, sftp, ftp, ftps, http, https and d6tfree."}
+}
+
+// RemoteSettings describe a remote: a storage place that several pipes share.
+// The JSON names are those of the Python client's first generation.
+type RemoteSettings struct {
+	// Name is unique within the catalogue: letters, digits and hyphens.
+	Name string `json:"name"`
+	// Protocol is required.
+	Protocol Protocol `json:"protocol,omitempty"`
+	// Location is the bucket, host or folder; see the protocols.
+	Location string `json:"location,omitempty"`
+	// ReadCredentials open the remote for pulls.
+	ReadCredentials Credentials `json:"readCredentials,omitempty"`
+	// WriteCredentials open it for pushes. Who may only read does not get them.
+	WriteCredentials Credentials `json:"writeCredentials,omitempty"`
+	// Settings are options of the storage, a JSON object: for S3 endpoint_url,
+	// region_name and path_style; "dir", a folder within the location below which
+	// all pipes of the remote lie.
+	Settings json.RawMessage `json:"settings,omitempty"`
+	// ReadParams is any JSON that readers of the data want to know.
+	ReadParams json.RawMessage `json:"readParams,omitempty"`
+
+	// Extra holds the fields that this version does not know. They survive a
+	// Get followed by a Replace.
+	Extra map[string]json.RawMessage `json:"-"`
+}
+
+// Validate reports the first field that is malformed, as a [*FieldError].
+func (r RemoteSettings) Validate() error {
+	if err := checkName("name", r.Name); err != nil {
+		return err
+	}
+	if r.Protocol == "" {
+		return &FieldError{Field: "protocol", Reason: "This field is required."}
+	}
+	if err := checkProtocol(r.Protocol); err != nil {
+		return err
+	}
+	if r.Location == "" && r.Protocol != ProtocolManaged {
+		return &FieldError{Field: "location", Reason: "This field is required."}
+	}
+	if err := checkObject("settings", r.Settings); err != nil {
+		return err
+	}
+	if err := checkDir("settings", optionsOf(r.Settings).Dir); err != nil {
+		return err
+	}
+	if err := r.ReadCredentials.check("readCredentials"); err != nil {
+		return err
+	}
+	return r.WriteCredentials.check("writeCredentials")
+}
+
+// MarshalJSON encodes the settings with "***" in the place of credentials.
+func (r RemoteSettings) MarshalJSON() ([]byte, error) {
+	type fields RemoteSettings
+	return marshal(fields(r), r.Extra)
+}
+
+// UnmarshalJSON decodes the settings and keeps unknown fields in Extra.
+func (r *RemoteSettings) UnmarshalJSON(data []byte) error {
+	type fields RemoteSettings
+	var f fields
+	extra, err := unmarshal(data, &f)
+	if err != nil {
+		return err
+	}
+	*r = RemoteSettings(f)
+	r.Extra = extra
+	return nil
+}
+
+func (r RemoteSettings) key() string { return r.Name }
+
+func (r RemoteSettings) reveal() (json.RawMessage, error) {
+	type fields RemoteSettings
+	return marshal(struct {
+		fields
+		ReadCredentials  map[string]any `json:"readCredentials,omitempty"`
+		WriteCredentials map[string]any `json:"writeCredentials,omitempty"`
+	}{fields(r), r.ReadCredentials.reveal(), r.WriteCredentials.reveal()}, r.Extra)
+}
+
+// checkObject refuses what is not a JSON object.
+func checkObject(field string, raw json.RawMessage) error {
+	if len(raw) == 0 {
+		return nil
+	}
+	var object map[string]json.RawMessage
+	if err := decodeJSON(raw, &object); err != nil {
+		return &FieldError{Field: field, Reason: "This field must be a JSON object."}
+	}
+	return nil
+}
+
+// optionsOf reads the first generation's settings as options: remotedir (dir)
+// and pipedir are the folder. Settings that are no object have been refused.
+func optionsOf(settings json.RawMessage) PipeOptions {
+	var first struct {
+		Dir       string `json:"dir"`
+		RemoteDir string `json:"remotedir"`
+		PipeDir   string `json:"pipedir"`
+		Include   string `json:"include"`
+		Exclude   string `json:"exclude"`
+	}
+	if len(settings) == 0 || decodeJSON(settings, &first) != nil {
+		return PipeOptions{}
+	}
+	dir := joinDir(joinDir(first.Dir, first.RemoteDir), first.PipeDir)
+	return PipeOptions{Dir: dir, Include: first.Include, Exclude: first.Exclude}
+}

@@ -1,0 +1,138 @@
+package d6tpipe
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+)
+
+const redacted = "***"
+
+// A Secret is a token, a password or a key. However it is printed, logged or
+// marshalled, it shows as "***"; string(s) is the value itself.
+type Secret string
+
+// String returns "***", or "" for an empty secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return redacted
+}
+
+// Format prints the secret as "***" under every verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) }
+
+// LogValue returns "***" for package slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText returns "***", so that no encoder writes a secret by accident.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Credentials are what a storage asks for before it lets someone in, under the
+// names that the Python client uses: aws_access_key_id, aws_secret_access_key,
+// aws_session_token, endpoint_url and region_name for S3 (key and secret work
+// too), username and password for FTP and SFTP. They are either one flat set for
+// all roles, or {"read": {...}, "write": {...}}.
+//
+// Credentials print and marshal with "***" in the place of each value.
+type Credentials map[string]any
+
+// For returns the set for a role: the nested "read" or "write" set when there
+// are such, else all of c. It is nil when there is no set for the role.
+func (c Credentials) For(role Role) Credentials {
+	read, hasRead := c["read"].(map[string]any)
+	write, hasWrite := c["write"].(map[string]any)
+	switch {
+	case !hasRead && !hasWrite:
+		return c
+	case role == RoleRead:
+		return read
+	default:
+		return write
+	}
+}
+
+// Value returns the credential called name as a string, "" when there is none.
+func (c Credentials) Value(name string) Secret {
+	switch v := c[name].(type) {
+	case nil:
+		return ""
+	case string:
+		return Secret(v)
+	case Secret:
+		return v
+	default:
+		return Secret(fmt.Sprint(v))
+	}
+}
+
+// redact returns c with "***" for each value.
+func (c Credentials) redact() map[string]any {
+	out := make(map[string]any, len(c))
+	for name, v := range c {
+		switch v := v.(type) {
+		case map[string]any:
+			out[name] = Credentials(v).redact()
+		case Credentials:
+			out[name] = v.redact()
+		default:
+			out[name] = redacted
+		}
+	}
+	return out
+}
+
+// reveal returns c as plain values for the encoder.
+func (c Credentials) reveal() map[string]any {
+	if c == nil {
+		return nil
+	}
+	out := make(map[string]any, len(c))
+	for name, v := range c {
+		switch v := v.(type) {
+		case Secret:
+			out[name] = string(v)
+		case Credentials:
+			out[name] = v.reveal()
+		case map[string]any:
+			out[name] = Credentials(v).reveal()
+		default:
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// check refuses values that are what printing made of a secret.
+func (c Credentials) check(field string) error {
+	for name, v := range c {
+		switch v := v.(type) {
+		case map[string]any:
+			if err := Credentials(v).check(field + "." + name); err != nil {
+				return err
+			}
+		case Credentials:
+			if err := v.check(field + "." + name); err != nil {
+				return err
+			}
+		case string:
+			if v == redacted {
+				return &FieldError{Field: field, Reason: name + " is " + redacted + ", which is what a secret prints as; give the secret itself."}
+			}
+		}
+	}
+	return nil
+}
+
+// String returns the names of the credentials with "***" for each value.
+func (c Credentials) String() string { return fmt.Sprint(c.redact()) }
+
+// Format prints the credentials with "***" for each value, under every verb.
+func (c Credentials) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.String())) }
+
+// LogValue returns the redacted credentials for package slog.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalJSON encodes the names with "***" for each value.
+func (c Credentials) MarshalJSON() ([]byte, error) { return json.Marshal(c.redact()) }
