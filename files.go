@@ -1,0 +1,286 @@
+package d6tpipe
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/d6t/d6tpipe-go/internal/atomicfile"
+	"github.com/d6t/d6tpipe-go/internal/glob"
+	"github.com/d6t/d6tpipe-go/internal/storage"
+	"github.com/d6t/d6tpipe-go/internal/transfer"
+)
+
+// A Pipe is an open pipe: its files here, as in [LocalPipe], and its files on the
+// remote. It is safe for concurrent use, and so are several processes on one
+// pipe: what changes files waits for its turn.
+type Pipe struct {
+	*LocalPipe
+	api  API
+	opts OpenOptions
+}
+
+// OpenOptions say how to work with a pipe's files. The zero value is fine.
+type OpenOptions struct {
+	// Workers is how many files are moved at a time; 0 means 32.
+	Workers int
+	// Progress is told what happens, one call after the other, from several
+	// goroutines. It must be quick.
+	Progress func(Event)
+	// Credentials are used instead of those that the repo API gives.
+	Credentials Credentials
+	// LocalFolders are the folders of this machine in which the files of a
+	// server's pipe may lie, for protocol dir. A server cannot make a client
+	// read or write elsewhere; pipes of an [APILocal] may lie anywhere.
+	LocalFolders []string
+}
+
+// OpenPipe connects to the pipe called name. Its files lie in the file repo of
+// the profile with which api was opened. The pipe's settings are remembered, so
+// that [OpenLocalPipe] works offline from now on.
+//
+// This version reaches files by the protocols s3 and dir; pulling from or pushing
+// to another one is [ErrUnsupported].
+func OpenPipe(ctx context.Context, api API, name string, o OpenOptions) (*Pipe, error) {
+	settings, err := api.Pipes().Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if settings.Name != name {
+		return nil, &Error{Op: "open pipe", Name: name, Err: badAnswer(fmt.Errorf("it is a record of %q", settings.Name))}
+	}
+	if _, local := api.(*APILocal); !local && o.LocalFolders == nil {
+		o.LocalFolders = []string{}
+	}
+	l, err := newLocalPipe(api.Config(), settings)
+	if err == nil {
+		err = l.remember(settings)
+	}
+	if err != nil {
+		return nil, &Error{Op: "open pipe", Name: name, Err: withKind(err)}
+	}
+	return &Pipe{LocalPipe: l, api: api, opts: o}, nil
+}
+
+// open connects the folder with the remote, for what role may do there.
+func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll func() error, err error) {
+	where, err := p.api.Storage(ctx, p.Name(), role, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.opts.Credentials != nil {
+		where.Credentials = p.opts.Credentials.For(role)
+	}
+	store, err := openStore(ctx, where, p.opts.LocalFolders)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err = transfer.Open(transfer.Config{
+		Store: store, Dir: p.dir, State: p.state, Match: matchAll(where.Filters),
+		Workers: p.opts.Workers, Progress: p.progress(),
+	})
+	if err == nil {
+		err = p.tie(ctx, s, where)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return s, func() error { return errors.Join(s.Close(), store.Close()) }, nil
+}
+
+// tie makes sure that what is remembered of the last syncs was on this storage.
+// When the pipe was pointed elsewhere it is forgotten: the next pull or push
+// compares contents, instead of taking every file of the new place, or its
+// absence, for somebody's change.
+func (p *Pipe) tie(ctx context.Context, s *transfer.Sync, where Storage) error {
+	file := filepath.Join(p.state, storageFile)
+	identity, err := where.identity()
+	if err != nil {
+		return err
+	}
+	last, err := os.ReadFile(file)
+	switch {
+	case err == nil && bytes.Equal(last, identity):
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := s.Reset(ctx); err != nil {
+		return err
+	}
+	return atomicfile.Write(file, identity, 0o600)
+}
+
+// with opens both sides, lets do work on them and names the operation in errors.
+func (p *Pipe) with(ctx context.Context, op string, role Role, do func(*transfer.Sync) error) (err error) {
+	s, closeAll, err := p.open(ctx, role)
+	if err == nil {
+		err = errors.Join(do(s), closeAll())
+	}
+	if err != nil {
+		return &Error{Op: op, Name: p.Name(), Err: withKind(err)}
+	}
+	return nil
+}
+
+// matchAll joins filters: a key must pass all of them.
+func matchAll(filters []Filter) func(key string) bool {
+	matchers := make([]func(string) bool, len(filters))
+	for i, f := range filters {
+		matchers[i] = f.Matcher()
+	}
+	return func(key string) bool {
+		for _, match := range matchers {
+			if !match(key) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// request is what the options of a pull or push ask of the planner.
+func (o PullOptions) request(d transfer.Direction) (transfer.Request, error) {
+	r := transfer.Request{Direction: d, Mode: transfer.Mode(o.Mode), Merge: transfer.Merge(o.Merge), Keys: o.Files,
+		Match: glob.Filter(o.Include, o.Exclude), Recent: o.Recent}
+	switch o.Mode {
+	case ModeDefault:
+		r.Mode = transfer.ModeDefault
+	case "", ModeNew, ModeMod, ModeAll:
+	default:
+		return r, &FieldError{Field: "mode", Reason: "Known modes are default, new, mod and all."}
+	}
+	switch o.Merge {
+	case MergeFail:
+		r.Merge = transfer.MergeFail
+	case "", MergeKeep, MergeOverwrite:
+	default:
+		return r, &FieldError{Field: "merge", Reason: "Known merge modes are fail, keep and overwrite."}
+	}
+	for _, key := range o.Files {
+		if err := storage.CheckKey(key); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// PlanPull shows what a Pull with these options would do, without doing it.
+func (p *Pipe) PlanPull(ctx context.Context, o PullOptions) (*Plan, error) {
+	return p.plan(ctx, transfer.Pull, RoleRead, o)
+}
+
+// PlanPush shows what a Push with these options would do, without doing it.
+func (p *Pipe) PlanPush(ctx context.Context, o PushOptions) (*Plan, error) {
+	return p.plan(ctx, transfer.Push, RoleWrite, o)
+}
+
+// Pull brings what is new or modified on the remote into the folder. Each file
+// is verified and durable before it appears under its name, and an edit here is
+// never lost: files that changed on both sides are [ErrConflict] and nothing
+// moves, unless o.Merge says what to do. Nothing is deleted.
+//
+// When some files could not be moved, or have names that cannot be used, the
+// others are, and the error matches [ErrPartial]. A pull that was interrupted is
+// continued by the next one.
+func (p *Pipe) Pull(ctx context.Context, o PullOptions) (Report, error) {
+	return p.planAndApply(ctx, transfer.Pull, RoleRead, o)
+}
+
+// Push sends what is new or modified in the folder to the remote. It refuses with
+// [ErrConflict] when the remote has changes that were not pulled. Where the
+// storage can check it, no upload replaces a version that this folder has not
+// seen. Nothing is deleted. See [Pipe.Pull] for errors.
+func (p *Pipe) Push(ctx context.Context, o PushOptions) (Report, error) {
+	return p.planAndApply(ctx, transfer.Push, RoleWrite, o)
+}
+
+// Apply carries out a plan of this pipe. What changed since the plan was made is
+// left alone and reported as a conflict.
+func (p *Pipe) Apply(ctx context.Context, plan *Plan) (report Report, err error) {
+	d, role := transfer.Pull, RoleRead
+	if plan.Push {
+		d, role = transfer.Push, RoleWrite
+	}
+	err = p.with(ctx, string(d), role, func(s *transfer.Sync) error {
+		report, err = p.apply(ctx, s, plan)
+		return err
+	})
+	return report, err
+}
+
+func (p *Pipe) planAndApply(ctx context.Context, d transfer.Direction, role Role, o PullOptions) (report Report, err error) {
+	report = Report{Pipe: p.Name(), Push: d == transfer.Push}
+	err = p.with(ctx, string(d), role, func(s *transfer.Sync) error {
+		req, err := o.request(d)
+		if err != nil {
+			return err
+		}
+		t, err := s.Plan(ctx, req)
+		if err != nil {
+			return err
+		}
+		report, err = p.apply(ctx, s, newPlan(t))
+		return err
+	})
+	return report, err
+}
+
+func (p *Pipe) apply(ctx context.Context, s *transfer.Sync, plan *Plan) (Report, error) {
+	t, err := s.Apply(ctx, plan.plan)
+	return p.newReport(plan, t), err
+}
+
+// InSync reports whether the folder and the remote hold the same files: neither
+// a pull nor a push would move any, and none was deleted on one side only.
+func (p *Pipe) InSync(ctx context.Context) (same bool, err error) {
+	err = p.with(ctx, "compare", RoleRead, func(s *transfer.Sync) error {
+		for _, d := range []transfer.Direction{transfer.Pull, transfer.Push} {
+			plan, err := s.Plan(ctx, transfer.Request{Direction: d})
+			if err != nil {
+				return err
+			}
+			if same = len(plan.Steps) == 0 && len(plan.Refused) == 0; !same {
+				return nil
+			}
+		}
+		return nil
+	})
+	return same, err
+}
+
+// ScanRemote lists the pipe's files on the remote, as it is now. Names that
+// cannot be used are left out and the error, with the list, matches
+// [ErrPartial].
+func (p *Pipe) ScanRemote(ctx context.Context, o ListOptions) (files []File, err error) {
+	err = p.with(ctx, "scan remote of", RoleRead, func(s *transfer.Sync) error {
+		listing, err := s.ScanRemote(ctx)
+		if err != nil {
+			return err
+		}
+		for _, obj := range listing.Objects {
+			files = append(files, File{Key: obj.Key, Size: obj.Size, ModTime: obj.ModTime, Tag: obj.Tag})
+		}
+		files = o.apply(files)
+		return refusedErr(listing.Refused)
+	})
+	return files, err
+}
+
+// UpdateSettings changes the fields of the pipe's settings that s has, in the
+// repo API and in this pipe. The name is the pipe's own.
+func (p *Pipe) UpdateSettings(ctx context.Context, s PipeSettings) error {
+	s.Name = p.Name()
+	settings, err := p.api.Pipes().Update(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := p.remember(settings); err != nil {
+		return &Error{Op: "remember settings of pipe", Name: p.Name(), Err: withKind(err)}
+	}
+	return nil
+}

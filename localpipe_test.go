@@ -1,0 +1,128 @@
+package d6tpipe_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/d6t/d6tpipe-go"
+)
+
+// pulled is a pipe "sales" on a folder with three files that the client has.
+func pulled(t *testing.T) (client party, pipe *d6tpipe.Pipe) {
+	t.Helper()
+	both := parties(t, "vendor", "client")
+	addDir(t, both[0].api)
+	addPipe(t, both[0].api, d6tpipe.PipeSettings{Name: "sales", Schema: []byte(`{"pandas":{"sep":","}}`),
+		Options: d6tpipe.PipeOptions{Include: "*.csv"}})
+	vendor := both[0].open("sales")
+	write(t, vendor, "b.csv", "12345")
+	write(t, vendor, "a.csv", "1")
+	write(t, vendor, "deep/c.csv", "123")
+	push(t, vendor)
+	pipe = both[1].open("sales")
+	pull(t, pipe)
+	return both[1], pipe
+}
+
+func names(files []d6tpipe.File) (all []string) {
+	for _, f := range files {
+		all = append(all, f.Key)
+	}
+	return all
+}
+
+func TestOpenLocalPipe(t *testing.T) {
+	client, pipe := pulled(t)
+	require.NoError(t, os.Remove(client.cfg.Catalog), "from here on there is no repo API")
+	local, err := d6tpipe.OpenLocalPipe(client.cfg, "sales")
+	require.NoError(t, err)
+	require.Equal(t, pipe.Dir(), local.Dir())
+	require.JSONEq(t, `{"pandas":{"sep":","}}`, string(local.Schema()))
+	require.Equal(t, "*.csv", local.Settings().Options.Include)
+
+	write(t, local, "new.csv", "")
+	write(t, local, "ignored.txt", "")
+	files, err := local.Files(t.Context(), d6tpipe.ListOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a.csv", "b.csv", "deep/c.csv"}, names(files), "what was synced")
+	require.Len(t, files[0].SHA256, 64)
+	files, err = local.ScanLocal(t.Context(), d6tpipe.ListOptions{Sort: d6tpipe.SortSize})
+	require.NoError(t, err)
+	require.Equal(t, []string{"new.csv", "a.csv", "deep/c.csv", "b.csv"}, names(files), "what is there")
+
+	require.NoError(t, os.Remove(filepath.Join(local.Dir(), "a.csv")))
+	paths, err := local.FilePaths(t.Context(), d6tpipe.ListOptions{Exclude: "deep/*"})
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(local.Dir(), "b.csv")}, paths)
+
+	pipes, err := client.cfg.LocalPipes()
+	require.NoError(t, err)
+	require.Equal(t, []string{"sales"}, pipes)
+}
+
+func TestOpenLocalPipeThatWasNeverOpened(t *testing.T) {
+	client, _ := pulled(t)
+	_, err := d6tpipe.OpenLocalPipe(client.cfg, "other")
+	require.ErrorIs(t, err, d6tpipe.ErrNotFound)
+	_, err = d6tpipe.OpenLocalPipe(client.cfg, "../sales")
+	require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+}
+
+func TestOpenLocalPipeWithDamagedSettings(t *testing.T) {
+	client, _ := pulled(t)
+	file := filepath.Join(client.cfg.FileRepo, ".d6tpipe", "sales", "pipe.json")
+	require.NoError(t, os.WriteFile(file, []byte(`{"name":`), 0o600))
+	_, err := d6tpipe.OpenLocalPipe(client.cfg, "sales")
+	require.ErrorIs(t, err, d6tpipe.ErrDamaged)
+	client.open("sales")
+	_, err = d6tpipe.OpenLocalPipe(client.cfg, "sales")
+	require.NoError(t, err, "opening the pipe with its repo API mends it")
+}
+
+func TestImport(t *testing.T) {
+	_, pipe := pulled(t)
+	outside := t.TempDir()
+	for name, text := range map[string]string{"x.csv": "x", "sub/y.csv": "y", "sub/x.csv": "other", ".d6tpipe-tmp-1": "stray"} {
+		path := filepath.Join(outside, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	x, y, otherX := filepath.Join(outside, "x.csv"), filepath.Join(outside, "sub/y.csv"), filepath.Join(outside, "sub/x.csv")
+
+	require.NoError(t, pipe.ImportFiles(t.Context(), []string{x, y}, d6tpipe.ImportOptions{Dir: "in", Move: true}))
+	require.Equal(t, "x", content(t, pipe, "in/x.csv"))
+	require.NoFileExists(t, x)
+	require.NoFileExists(t, y)
+
+	require.NoError(t, os.Remove(filepath.Join(outside, ".d6tpipe-tmp-1")))
+	require.NoError(t, pipe.ImportDir(t.Context(), outside, d6tpipe.ImportOptions{}))
+	require.Equal(t, "other", content(t, pipe, "sub/x.csv"))
+	require.FileExists(t, otherX)
+
+	err := pipe.ImportFiles(t.Context(), []string{otherX, filepath.Join(outside, "x.csv")}, d6tpipe.ImportOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrExists, "two of one name")
+	err = pipe.ImportFiles(t.Context(), []string{filepath.Join(pipe.Dir(), "a.csv")}, d6tpipe.ImportOptions{Move: true})
+	require.ErrorIs(t, err, d6tpipe.ErrInvalid, "onto itself")
+	require.Equal(t, "1", content(t, pipe, "a.csv"))
+	err = pipe.ImportFiles(t.Context(), []string{otherX}, d6tpipe.ImportOptions{Dir: "../out"})
+	require.ErrorIs(t, err, d6tpipe.ErrRefused)
+	err = pipe.ImportFiles(t.Context(), []string{filepath.Join(outside, "missing")}, d6tpipe.ImportOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrNotFound)
+	for key := range tree(t, pipe.Dir()) {
+		require.NotContains(t, key, ".d6tpipe", "nothing half-written stays")
+	}
+}
+
+func TestDeleteLocalKeepsWhatIsNotNamed(t *testing.T) {
+	_, pipe := pulled(t)
+	write(t, pipe, "a.csv", "edited here")
+	require.ErrorIs(t, pipe.DeleteLocal(t.Context(), d6tpipe.DeleteOptions{}), d6tpipe.ErrInvalid)
+	require.ErrorIs(t, pipe.DeleteLocal(t.Context(), d6tpipe.DeleteOptions{Files: []string{"../../x"}}), d6tpipe.ErrRefused)
+	require.NoError(t, pipe.DeleteLocal(t.Context(), d6tpipe.DeleteOptions{Synced: true}))
+	require.Equal(t, map[string]string{"a.csv": "edited here"}, tree(t, pipe.Dir()))
+	require.NoError(t, pipe.DeleteLocal(t.Context(), d6tpipe.DeleteOptions{All: true}))
+	require.Empty(t, tree(t, pipe.Dir()))
+}

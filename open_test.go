@@ -1,0 +1,152 @@
+package d6tpipe_test
+
+import (
+	"encoding/json"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/storage/s3/s3test"
+	"github.com/d6t/d6tpipe-go/internal/wire"
+)
+
+// served returns a client of a server whose catalogue is local's.
+func served(t *testing.T, local d6tpipe.API) d6tpipe.API {
+	t.Helper()
+	server := httptest.NewServer(wire.Handler(local.(*d6tpipe.APILocal).Backend()))
+	t.Cleanup(server.Close)
+	cfg := local.Config()
+	cfg.Server, cfg.FileRepo, cfg.Tokens = server.URL, filepath.Join(t.TempDir(), "files"), d6tpipe.MemoryTokens()
+	api, err := d6tpipe.NewAPIClient(cfg)
+	require.NoError(t, err)
+	t.Cleanup(api.CloseIdleConnections)
+	return api
+}
+
+// A pipe with a location and credentials of its own, a child of it, and a pipe on
+// a remote with a role's own keys all lead to the same bucket, by a server as by
+// a file.
+func TestStorageOfS3(t *testing.T) {
+	gateway := s3test.Start(t)
+	bucket := gateway.Bucket(t)
+	local := parties(t, "local")[0].api
+	both := d6tpipe.Credentials{"key": gateway.AccessKey, "secret": gateway.SecretKey}
+	endpoint, err := json.Marshal(map[string]any{"endpoint_url": gateway.Endpoint, "path_style": true})
+	require.NoError(t, err)
+	_, err = local.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "flat", Protocol: d6tpipe.ProtocolS3, Location: bucket, Settings: endpoint,
+		Options: d6tpipe.PipeOptions{Dir: "data"}, Credentials: d6tpipe.Credentials{"read": map[string]any(both), "write": map[string]any(both)}})
+	require.NoError(t, err)
+	_, err = local.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "child", Parent: "flat",
+		Options: d6tpipe.PipeOptions{Dir: "sub", Include: "*.csv"}})
+	require.NoError(t, err)
+	_, err = local.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "warehouse", Protocol: d6tpipe.ProtocolS3, Location: bucket,
+		ReadCredentials: both, WriteCredentials: both, Settings: endpoint})
+	require.NoError(t, err)
+	_, err = local.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "first", Remote: "warehouse",
+		Settings: json.RawMessage(`{"remotedir":"data","pipedir":"sub","include":"*.csv"}`)})
+	require.NoError(t, err)
+
+	for name, api := range map[string]d6tpipe.API{"file": local, "server": served(t, local)} {
+		t.Run(name, func(t *testing.T) {
+			open := func(pipe string) *d6tpipe.Pipe {
+				p, err := d6tpipe.OpenPipe(t.Context(), api, pipe, d6tpipe.OpenOptions{})
+				require.NoError(t, err)
+				return p
+			}
+			flat, child, first := open("flat"), open("child"), open("first")
+			write(t, flat, "sub/"+name+".csv", name)
+			write(t, flat, "sub/"+name+".txt", name)
+			_, err := flat.Push(t.Context(), d6tpipe.PushOptions{Merge: d6tpipe.MergeKeep})
+			require.NoError(t, err)
+			for _, p := range []*d6tpipe.Pipe{child, first} {
+				pull(t, p)
+				require.Equal(t, name, content(t, p, name+".csv"))
+				require.NotContains(t, tree(t, p.Dir()), name+".txt", "the filter holds")
+			}
+		})
+	}
+}
+
+func TestServerCannotNameLocalFolders(t *testing.T) {
+	local := parties(t, "local")[0].api
+	folder := addDir(t, local)
+	addPipe(t, local, d6tpipe.PipeSettings{Name: "sales"})
+	api := served(t, local)
+	pipe, err := d6tpipe.OpenPipe(t.Context(), api, "sales", d6tpipe.OpenOptions{})
+	require.NoError(t, err)
+	_, err = pipe.Pull(t.Context(), d6tpipe.PullOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrRefused)
+	pipe, err = d6tpipe.OpenPipe(t.Context(), api, "sales", d6tpipe.OpenOptions{LocalFolders: []string{filepath.Dir(folder)}})
+	require.NoError(t, err)
+	_, err = pipe.Pull(t.Context(), d6tpipe.PullOptions{})
+	require.NoError(t, err)
+}
+
+func TestOpenPipeErrors(t *testing.T) {
+	p := parties(t, "local")[0]
+	for _, r := range []d6tpipe.RemoteSettings{
+		{Name: "gone", Protocol: d6tpipe.ProtocolDir, Location: filepath.Join(t.TempDir(), "gone")},
+		{Name: "relative", Protocol: d6tpipe.ProtocolDir, Location: "somewhere"},
+		{Name: "later", Protocol: d6tpipe.ProtocolSFTP, Location: "host"},
+		{Name: "half", Protocol: d6tpipe.ProtocolS3, Location: "bucket", ReadCredentials: d6tpipe.Credentials{"key": "CANARY"}},
+		{Name: "clear", Protocol: d6tpipe.ProtocolS3, Location: "bucket", Settings: json.RawMessage(`{"endpoint_url":"http://s3.example.com"}`)},
+	} {
+		_, err := p.api.Remotes().Create(t.Context(), r)
+		require.NoError(t, err)
+		addPipe(t, p.api, d6tpipe.PipeSettings{Name: r.Name, Remote: r.Name})
+	}
+	for name, want := range map[string]error{
+		"gone": d6tpipe.ErrNotFound, "relative": d6tpipe.ErrInvalid, "later": d6tpipe.ErrUnsupported, "half": d6tpipe.ErrInvalid,
+		"clear": d6tpipe.ErrInvalid,
+	} {
+		_, err := p.open(name).Pull(t.Context(), d6tpipe.PullOptions{})
+		require.ErrorIs(t, err, want, name)
+		require.ErrorContains(t, err, name, "the error names the pipe")
+		require.NotContains(t, err.Error(), "CANARY")
+	}
+	_, err := d6tpipe.OpenPipe(t.Context(), p.api, "none", d6tpipe.OpenOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrNotFound)
+}
+
+// A remote that vanishes is an error and never a reason to delete.
+func TestVanishedRemoteDeletesNothing(t *testing.T) {
+	both := parties(t, "vendor", "client")
+	folder := addDir(t, both[0].api)
+	addPipe(t, both[0].api, d6tpipe.PipeSettings{Name: "sales"})
+	pipe := both[0].open("sales")
+	write(t, pipe, "1.csv", "one")
+	push(t, pipe)
+	require.NoError(t, os.Remove(filepath.Join(folder, "1.csv")))
+
+	_, err := pipe.RemoveOrphans(t.Context(), d6tpipe.OrphanOptions{Remove: true})
+	require.ErrorIs(t, err, d6tpipe.ErrRefused, "an empty remote")
+	require.NoError(t, os.RemoveAll(folder))
+	_, err = pipe.RemoveOrphans(t.Context(), d6tpipe.OrphanOptions{Remove: true, Force: true})
+	require.ErrorIs(t, err, d6tpipe.ErrNotFound, "no remote")
+	_, err = pipe.Reset(t.Context(), d6tpipe.ResetOptions{Delete: true})
+	require.ErrorIs(t, err, d6tpipe.ErrNotFound)
+	require.Equal(t, "one", content(t, pipe, "1.csv"))
+}
+
+// A pipe that is pointed elsewhere does not take the new place's files, or their
+// absence, for changes of the old one's.
+func TestPipeThatMoves(t *testing.T) {
+	p := parties(t, "vendor")[0]
+	addDir(t, p.api)
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales"})
+	pipe := p.open("sales")
+	write(t, pipe, "1.csv", "one")
+	write(t, pipe, "2.csv", "two")
+	push(t, pipe)
+
+	elsewhere := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "2.csv"), []byte("two"), 0o644))
+	_, err := p.api.Remotes().Update(t.Context(), d6tpipe.RemoteSettings{Name: "warehouse", Location: elsewhere})
+	require.NoError(t, err)
+	require.Equal(t, []string{"1.csv"}, push(t, pipe), "2.csv is there already")
+	require.Equal(t, map[string]string{"1.csv": "one", "2.csv": "two"}, tree(t, elsewhere))
+}

@@ -1,0 +1,143 @@
+package d6tpipe
+
+import (
+	"context"
+	"errors"
+
+	"github.com/d6t/d6tpipe-go/internal/transfer"
+)
+
+// OrphanOptions say which orphans to remove: files that only one side has,
+// because they were deleted on the other.
+type OrphanOptions struct {
+	// Where the orphans lie; [OrphansLocal] when empty.
+	Where OrphanSide
+	// Remove removes them. Without it they are only reported.
+	Remove bool
+	// Force also removes files that were edited or never synced, and lifts the
+	// limits on how many may go. It does not make up for a listing that is not
+	// complete.
+	Force bool
+}
+
+// An OrphanSide is where orphans lie.
+type OrphanSide string
+
+// The sides.
+const (
+	OrphansLocal  OrphanSide = "local"  // here, and no longer on the remote
+	OrphansRemote OrphanSide = "remote" // on the remote, and no longer here
+	OrphansBoth   OrphanSide = "both"
+)
+
+// An OrphanReport is what RemoveOrphans found and did.
+type OrphanReport struct {
+	Removed bool     `json:"removed"` // false: nothing was removed, this is a preview
+	Local   []Orphan `json:"local,omitempty"`
+	Remote  []Orphan `json:"remote,omitempty"`
+}
+
+// An Orphan is a file that only one side has.
+type Orphan struct {
+	Key  string `json:"key"`
+	Size int64  `json:"size"` // bytes
+	// Kept says why the file stays unless forced: "edited here", "only here".
+	// Empty when it is as the last sync left it.
+	Kept string `json:"kept,omitempty"`
+	// Removed says that the file is gone.
+	Removed bool `json:"removed"`
+}
+
+// RemoveOrphans shows the files that were deleted on the other side, and removes
+// them when o.Remove is set. It refuses with [ErrRefused], unless forced, when
+// the other side is empty although files were synced, and when more than half
+// and more than ten files would go. Without a complete listing it always fails.
+func (p *Pipe) RemoveOrphans(ctx context.Context, o OrphanOptions) (report OrphanReport, err error) {
+	role := RoleRead
+	switch o.Where {
+	case "":
+		o.Where = OrphansLocal
+	case OrphansLocal:
+	case OrphansRemote, OrphansBoth:
+		if o.Remove {
+			role = RoleWrite
+		}
+	default:
+		return report, &Error{Op: "remove orphans of", Name: p.Name(), Err: &FieldError{Field: "where", Reason: "Sides are local, remote and both."}}
+	}
+	err = p.with(ctx, "remove orphans of", role, func(s *transfer.Sync) error {
+		found, err := s.RemoveOrphans(ctx, transfer.OrphanOptions{Side: transfer.Side(o.Where), Apply: o.Remove, Force: o.Force})
+		report.Removed = o.Remove && err == nil
+		for _, f := range found {
+			orphan := Orphan{Key: f.Key, Size: f.Size, Kept: string(f.Kept), Removed: f.Removed}
+			if f.Side == transfer.Local {
+				report.Local = append(report.Local, orphan)
+			} else {
+				report.Remote = append(report.Remote, orphan)
+			}
+		}
+		return err
+	})
+	return report, err
+}
+
+// DeleteRemote deletes files from the remote; the folder keeps them. Synced and
+// All both mean every file of the pipe that is there.
+func (p *Pipe) DeleteRemote(ctx context.Context, o DeleteOptions) error {
+	return p.with(ctx, "delete remote files of", RoleWrite, func(s *transfer.Sync) error {
+		if err := o.validate(); err != nil {
+			return err
+		}
+		keys := o.Files
+		if len(keys) == 0 {
+			listing, err := s.ScanRemote(ctx)
+			if err != nil {
+				return err
+			}
+			for _, obj := range listing.Objects {
+				keys = append(keys, obj.Key)
+			}
+		}
+		return s.RemoveRemote(ctx, keys)
+	})
+}
+
+// Delete deletes files here and on the remote. The remote goes first: what it
+// keeps because of an error can be pulled again.
+func (p *Pipe) Delete(ctx context.Context, o DeleteOptions) error {
+	if err := p.DeleteRemote(ctx, o); err != nil {
+		return err
+	}
+	return p.DeleteLocal(ctx, o)
+}
+
+// ResetOptions say how to reset a pipe.
+type ResetOptions struct {
+	// Delete first deletes every file in the folder, edited or not.
+	Delete bool
+	// Merge is for files that are not what the remote has; see [Pipe.Pull].
+	Merge Merge
+}
+
+// Reset forgets what was synced, also a damaged memory of it, and pulls every
+// file anew.
+func (p *Pipe) Reset(ctx context.Context, o ResetOptions) (Report, error) {
+	// Nothing is deleted here before the remote has shown that it is there.
+	if _, err := p.ScanRemote(ctx, ListOptions{}); err != nil && !errors.Is(err, ErrPartial) {
+		return Report{Pipe: p.Name()}, err
+	}
+	err := p.local("reset", func(s *transfer.Sync) error {
+		if !o.Delete {
+			return s.Reset(ctx)
+		}
+		found, err := s.ScanLocal(ctx)
+		if err != nil {
+			return err
+		}
+		return errors.Join(s.RemoveLocal(ctx, deletable(found.Files, nil, true)), s.Reset(ctx))
+	})
+	if err != nil {
+		return Report{Pipe: p.Name()}, err
+	}
+	return p.Pull(ctx, PullOptions{Mode: ModeAll, Merge: o.Merge})
+}

@@ -1,0 +1,44 @@
+package d6tpipe
+
+import "github.com/d6t/d6tpipe-go/internal/transfer"
+
+// An Event tells what happens during a pull or push.
+type Event struct {
+	Kind   EventKind
+	Key    string // of the file; empty for EventPlanned and EventFinished
+	Action Action // what is done with the file
+	// Files and Bytes are the size of the whole plan for EventPlanned, and what
+	// went through for EventFinished. Bytes is the file's size for EventStarted,
+	// and for EventMoved what was moved since the last event of the file.
+	Files int
+	Bytes int64
+	Err   error // of EventFailed
+}
+
+// An EventKind is what happened.
+type EventKind int
+
+// The kinds of events. Each file that is worked on has one EventStarted, any
+// number of EventMoved, and one EventDone or EventFailed.
+const (
+	EventPlanned EventKind = iota
+	EventStarted
+	EventMoved
+	EventDone
+	EventFailed
+	EventFinished
+)
+
+// The engine counts its events in the same order; this does not compile when it
+// no longer does.
+var _ = [1]struct{}{}[EventFinished-EventKind(transfer.Finished)]
+
+// progress hands the engine's events on; nil when nobody listens.
+func (p *Pipe) progress() func(transfer.Event) {
+	if p.opts.Progress == nil {
+		return nil
+	}
+	return func(e transfer.Event) {
+		p.opts.Progress(Event{Kind: EventKind(e.Kind), Key: e.Key, Action: Action(e.Action), Files: e.Files, Bytes: e.Bytes, Err: withKind(e.Err)})
+	}
+}
