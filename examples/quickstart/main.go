@@ -237,13 +237,17 @@ func (s *story) pull(ctx context.Context, who string, pipe *d6tpipe.Pipe) error 
 }
 
 func (s *story) record(who, verb, pipe string, report d6tpipe.Report) {
-	s.line("%s %s %-9s %2d files, %s", who, verb, pipe, report.Moved, size(report.Bytes))
+	files := "files"
+	if report.Moved == 1 {
+		files = "file"
+	}
+	s.line("%s %s %-9s %2d %s, %s", who, verb, pipe, report.Moved, files, size(report.Bytes))
 	s.rows = append(s.rows, row{who, verb, pipe, report})
 }
 
 // summary prints a table of everything that moved and how fast.
 func (s *story) summary() error {
-	s.say("What moved (verified by SHA-256, each file durable before it got its name)")
+	s.say("What moved, each file durable before it got its name")
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "who\twhat\tpipe\tfiles\tsize\ttime\trate\t")
 	for _, r := range s.rows {
