@@ -3,6 +3,7 @@ package d6tpipe
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -100,6 +101,9 @@ func (p PipeSettings) storage(remote RemoteSettings) (Storage, error) {
 		first := optionsOf(p.Settings)
 		s.Protocol, s.Location, s.Options = remote.Protocol, remote.Location, remote.Settings
 		s.Dir = joinDir(joinDir(optionsOf(remote.Settings).Dir, first.Dir), p.Options.Dir)
+		if bucket, dir, below := strings.Cut(s.Location, "/"); below && (s.Protocol == ProtocolS3 || s.Protocol == ProtocolManaged) {
+			s.Location, s.Dir = bucket, joinDir(dir, s.Dir) // a server's own storage: bucket/user/remote
+		}
 	} else {
 		s.Options = p.Settings
 		path := p.Options.RemotePath
@@ -221,8 +225,11 @@ func (c catalogue) Storage(ctx context.Context, pipe string, role Role, renew bo
 		credentials = remote.ReadCredentials
 	}
 	s, err := p.storage(remote)
+	if err == nil && p.Options.Encrypted {
+		err = fmt.Errorf("%w: its settings were encrypted by a client", ErrUnsupported)
+	}
 	if err != nil {
-		return s, &Error{Op: "open pipe", Name: pipe, Err: err}
+		return Storage{}, &Error{Op: "open pipe", Name: pipe, Err: err}
 	}
 	s.Credentials = credentials
 	return s, nil
