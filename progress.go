@@ -9,7 +9,8 @@ type Event struct {
 	Action Action // what is done with the file
 	// Files and Bytes are the size of the whole plan for EventPlanned, and what
 	// went through for EventFinished. Bytes is the file's size for EventStarted,
-	// and for EventMoved what was moved since the last event of the file.
+	// and for EventMoved what was moved since the last event of the file, negative
+	// when an upload starts again.
 	Files int
 	Bytes int64
 	Err   error // of EventFailed

@@ -7,7 +7,7 @@ type Event struct {
 	Action Action
 	// Files and Bytes are the size of the whole plan for Planned, and what went
 	// through for Finished. Bytes is the file's size for Started, and for Moved
-	// what was moved since the last event.
+	// what was moved since the last event, negative when an upload starts again.
 	Files int
 	Bytes int64
 	Err   error // of Failed

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -27,6 +28,9 @@ func (r *run) upload(ctx context.Context, s *Step) (e Entry, err error) {
 	started := StampOf(time.Now())
 	src := &source{run: r, ctx: ctx, f: f, step: s, digest: newDigest(r.sumWanted(s))}
 	o, err := r.cfg.Store.Put(ctx, s.Key, src, s.Local.Size, condition(s))
+	if errors.Is(err, storage.ErrChanged) {
+		o, err = r.arrived(ctx, src, err)
+	}
 	if err != nil {
 		return e, err
 	}
@@ -38,6 +42,17 @@ func (r *run) upload(ctx context.Context, s *Step) (e Entry, err error) {
 	}
 	e = entryOf(&o, s.Local, src.digest.sum(), started)
 	return e, r.log.add(e)
+}
+
+// arrived looks whether the version that stood in the way of an upload is the
+// upload's own: the answer to the first attempt was lost, and the second found
+// what the first had made. Otherwise the conflict stands.
+func (r *run) arrived(ctx context.Context, src *source, conflict error) (storage.Object, error) {
+	o, err := r.cfg.Store.Stat(ctx, src.step.Key)
+	if err != nil || o.Sum == "" || src.digest.md5 == nil || src.digest.check(&o) != nil {
+		return o, conflict
+	}
+	return o, nil
 }
 
 // condition is the version that an upload may replace.
@@ -81,6 +96,23 @@ func (s *source) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// Seek lets an upload start again after a temporary failure: to the beginning is
+// the only way to go.
+func (s *source) Seek(offset int64, whence int) (int64, error) {
+	switch {
+	case offset == 0 && whence == io.SeekCurrent:
+		return s.digest.size, nil
+	case offset != 0 || whence != io.SeekStart:
+		return 0, fs.ErrInvalid
+	}
+	if _, err := s.f.Seek(0, io.SeekStart); err != nil {
+		return 0, err
+	}
+	s.run.tell(Event{Kind: Moved, Key: s.step.Key, Action: s.step.Action, Bytes: -s.digest.size})
+	s.digest.reset()
+	return 0, nil
 }
 
 func (s *source) verify() error {
