@@ -166,6 +166,7 @@ func TestRetryOnlyWhatMayPass(t *testing.T) {
 	}{
 		"temporary": {storage.ErrTemporary, 2}, "idle": {storage.ErrIdle, 2}, "reset": {reset, 2}, "wrapped": {fmt.Errorf("stat: %w", reset), 2},
 		"not there": {fs.ErrNotExist, 1}, "forbidden": {fs.ErrPermission, 1}, "changed": {storage.ErrChanged, 1}, "expired": {storage.ErrExpired, 1},
+		"no such file": {&fs.PathError{Op: "open", Path: "a", Err: syscall.ENOENT}, 1}, "disk full": {&fs.PathError{Op: "write", Path: "a", Err: syscall.ENOSPC}, 1},
 		"unknown": {errors.New("unknown"), 1}, "canceled": {context.Canceled, 1}, "deadline": {context.DeadlineExceeded, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -108,13 +109,19 @@ func (r *retry) wait(failures int) time.Duration {
 	return step/2 + rand.N(step/2+1)
 }
 
-// mayPass looks for a context's error first: a deadline is a net.Error too.
+// mayPass looks for a context's error first: a deadline is a net.Error too. So is
+// every error number of the operating system, which is one of the network only
+// inside of another net.Error: a missing folder or a full disk does not pass.
 func mayPass(err error) bool {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
 	var network net.Error
-	return errors.Is(err, ErrTemporary) || errors.As(err, &network)
+	if !errors.As(err, &network) {
+		return errors.Is(err, ErrTemporary)
+	}
+	_, number := network.(syscall.Errno)
+	return !number || errors.Is(err, ErrTemporary)
 }
 
 func (r *retry) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
