@@ -200,8 +200,12 @@ func (p *Pipe) Push(ctx context.Context, o PushOptions) (Report, error) {
 }
 
 // Apply carries out a plan of this pipe. What changed since the plan was made is
-// left alone and reported as a conflict.
+// left alone and reported as a conflict. A plan of another pipe, or one that was
+// put together by hand or read from JSON, is [ErrInvalid].
 func (p *Pipe) Apply(ctx context.Context, plan *Plan) (report Report, err error) {
+	if plan == nil || plan.plan == nil || plan.state != p.state {
+		return report, &Error{Op: "apply a plan to", Name: p.Name(), Err: &FieldError{Field: "plan", Reason: "This is no plan that PlanPull or PlanPush made for this pipe."}}
+	}
 	d, role := transfer.Pull, RoleRead
 	if plan.Push {
 		d, role = transfer.Push, RoleWrite
@@ -224,7 +228,7 @@ func (p *Pipe) planAndApply(ctx context.Context, d transfer.Direction, role Role
 		if err != nil {
 			return err
 		}
-		report, err = p.apply(ctx, s, newPlan(t))
+		report, err = p.apply(ctx, s, p.newPlan(t))
 		return err
 	})
 	return report, err

@@ -2,6 +2,7 @@ package d6tpipe_test
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -167,6 +168,27 @@ var pipeTests = map[string]func(t *testing.T, vendor, client party){
 			require.NoError(t, err)
 			require.True(t, same)
 		}
+	},
+	"a plan is for its pipe": func(t *testing.T, vendor, client party) {
+		addPipe(t, vendor.api, d6tpipe.PipeSettings{Name: "sales"})
+		v, c := vendor.open("sales"), client.open("sales")
+		write(t, v, "1.csv", "one")
+		plan, err := v.PlanPush(t.Context(), d6tpipe.PushOptions{})
+		require.NoError(t, err)
+		raw, err := json.Marshal(plan)
+		require.NoError(t, err)
+		var read d6tpipe.Plan
+		require.NoError(t, json.Unmarshal(raw, &read))
+		require.Empty(t, read.Conflicts())
+		require.False(t, read.Empty())
+		for _, bad := range []*d6tpipe.Plan{nil, {}, &read} {
+			_, err = v.Apply(t.Context(), bad)
+			require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+		}
+		_, err = c.Apply(t.Context(), plan)
+		require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+		_, err = vendor.open("sales").Apply(t.Context(), plan)
+		require.NoError(t, err)
 	},
 	"an edit moves alone": func(t *testing.T, vendor, client party) {
 		addPipe(t, vendor.api, d6tpipe.PipeSettings{Name: "sales"})

@@ -24,7 +24,8 @@ type Plan struct {
 	Files int   `json:"files"`
 	Bytes int64 `json:"bytes"`
 
-	plan *transfer.Plan
+	plan  *transfer.Plan
+	state string // the folder of what its pipe remembers
 }
 
 // A Step is what is to be done with one file, and why.
@@ -55,18 +56,25 @@ type Refusal struct {
 
 // Conflicts returns the keys that changed on both sides and keep the plan from
 // being applied.
-func (p *Plan) Conflicts() []string { return p.plan.Conflicts() }
+func (p *Plan) Conflicts() (keys []string) {
+	for _, s := range p.Steps {
+		if s.Action == ActionConflict {
+			keys = append(keys, s.Key)
+		}
+	}
+	return keys
+}
 
 // Empty reports whether there is nothing to move and no conflict.
-func (p *Plan) Empty() bool { return p.plan.Empty() }
+func (p *Plan) Empty() bool { return p.Files == 0 && len(p.Conflicts()) == 0 }
 
-func newPlan(t *transfer.Plan) *Plan {
-	p := &Plan{Push: t.Direction == transfer.Push, Missing: t.Missing, Unchanged: t.Unchanged, Files: t.Files, Bytes: t.Bytes,
-		Refused: refusals(t.Refused), Steps: make([]Step, len(t.Steps)), plan: t}
+func (p *Pipe) newPlan(t *transfer.Plan) *Plan {
+	plan := &Plan{Push: t.Direction == transfer.Push, Missing: t.Missing, Unchanged: t.Unchanged, Files: t.Files, Bytes: t.Bytes,
+		Refused: refusals(t.Refused), Steps: make([]Step, len(t.Steps)), plan: t, state: p.state}
 	for i, s := range t.Steps {
-		p.Steps[i] = Step{Key: s.Key, Action: Action(s.Action), Reason: string(s.Reason), Size: s.Size}
+		plan.Steps[i] = Step{Key: s.Key, Action: Action(s.Action), Reason: string(s.Reason), Size: s.Size}
 	}
-	return p
+	return plan
 }
 
 func refusals(refused []*storage.KeyError) []Refusal {
@@ -85,7 +93,7 @@ func (p *Pipe) plan(ctx context.Context, d transfer.Direction, role Role, o Pull
 		}
 		t, err := s.Plan(ctx, req)
 		if err == nil {
-			plan = newPlan(t)
+			plan = p.newPlan(t)
 		}
 		return err
 	})
