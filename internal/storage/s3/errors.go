@@ -117,7 +117,7 @@ func (c *call) fail(err error) error {
 	case errors.As(err, &request):
 		err = request.Err
 	}
-	return &fs.PathError{Op: c.op, Path: c.key, Err: err}
+	return &fs.PathError{Op: c.op, Path: c.bucket + "/" + c.key, Err: err}
 }
 
 func (c *call) answered(resp minio.ErrorResponse) error {

@@ -116,7 +116,7 @@ func (o Options) endpoint() (*url.URL, error) {
 			return u, nil
 		}
 	}
-	return nil, fmt.Errorf("s3: %w: the endpoint %s must be https, because http would send the data in clear; \"insecure\": true in the settings of the remote allows it", fs.ErrInvalid, u.Host)
+	return nil, fmt.Errorf("s3: %w: the endpoint %s must be https; the setting insecure of the remote allows http", fs.ErrInvalid, u.Host)
 }
 
 func oddInHost(r rune) bool { return odd(r) && !strings.ContainsRune(":[]_", r) }
@@ -168,7 +168,7 @@ func New(opts Options) (*Store, error) {
 	}
 	s := &Store{opts: opts, base: bucketURL(u, opts)}
 	transport := &transport{base: opts.Transport, closed: &s.closed}
-	s.http = &http.Client{Transport: transport}
+	s.http = &http.Client{Transport: transport, CheckRedirect: noRedirect}
 	s.core, err = minio.NewCore(u.Host, &minio.Options{
 		Creds:           credentials.NewStaticV4(opts.AccessKey, opts.SecretKey, opts.SessionToken),
 		Secure:          u.Scheme == "https",
@@ -199,6 +199,8 @@ func lookup(a Addressing) minio.BucketLookupType {
 	}
 	return minio.BucketLookupPath
 }
+
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // ConditionalPut reports whether conditions of a Put are checked by the remote.
 func (s *Store) ConditionalPut() bool { return !s.opts.Unconditional }

@@ -224,7 +224,7 @@ func TestErrors(t *testing.T) {
 					}
 					require.Equal(t, errors.Is(c.want, kind), errors.Is(err, kind), "%s: %v is %v", op, err, kind)
 				}
-				require.True(t, strings.HasPrefix(err.Error(), op+" "), err)
+				require.True(t, strings.HasPrefix(err.Error(), op+" bucket/"), err)
 				requireNoSecret(t, err)
 			}
 		})

@@ -67,13 +67,13 @@ type callKey struct{}
 
 // call is one operation on a key, for its errors.
 type call struct {
-	ctx     context.Context
-	op, key string
-	after   time.Duration // the last answer's Retry-After
+	ctx             context.Context
+	op, bucket, key string
+	after           time.Duration // the last answer's Retry-After
 }
 
 func (s *Store) begin(ctx context.Context, op, key string) (context.Context, *call) {
-	c := &call{op: op, key: key}
+	c := &call{op: op, bucket: s.opts.Bucket, key: key}
 	c.ctx = context.WithValue(ctx, callKey{}, c)
 	return c.ctx, c
 }
