@@ -43,9 +43,11 @@ type RemoteSettings struct {
 	ReadCredentials Credentials `json:"readCredentials,omitempty"`
 	// WriteCredentials open it for pushes. Who may only read does not get them.
 	WriteCredentials Credentials `json:"writeCredentials,omitempty"`
-	// Settings are options of the storage, a JSON object: for S3 endpoint_url,
-	// region_name and path_style; "dir", a folder within the location below which
-	// all pipes of the remote lie.
+	// Settings are options of the storage, a JSON object: "dir", a folder within
+	// the location below which all pipes of the remote lie; for S3 endpoint_url,
+	// region_name, path_style, insecure (http to another machine is meant so),
+	// unconditional (the storage does not know If-Match on a PUT) and no_sums (its
+	// ETags are no MD5).
 	Settings json.RawMessage `json:"settings,omitempty"`
 	// ReadParams is any JSON that readers of the data want to know.
 	ReadParams json.RawMessage `json:"readParams,omitempty"`
