@@ -34,6 +34,15 @@ func TestReadme(t *testing.T) {
 	compile(t, src.String())
 }
 
+// TestReadmeLinks looks for what the README leads to in this repository.
+func TestReadmeLinks(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	for _, link := range regexp.MustCompile(`\]\(([^):]+)\)`).FindAllStringSubmatch(string(text), -1) {
+		require.FileExists(t, link[1])
+	}
+}
+
 // readmeBlocks returns the blocks of Go, with every variable used.
 func readmeBlocks(text string) (blocks []string) {
 	declared := regexp.MustCompile(`(?m)^(\w+), err :=`)
