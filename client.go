@@ -34,8 +34,11 @@
 //
 // # Errors
 //
-// Every error matches one of the sentinels of this package with [errors.Is], and
-// [Error] tells the operation and the name. Texts are for people.
+// An error whose kind a program may want to know matches one of the sentinels of
+// this package with [errors.Is], such as [ErrNotFound]; a cancelled context stays
+// [context.Canceled], and what else the system says, such as a full disk, can be
+// found with errors.Is too. [Error] tells the operation and the name. Texts are
+// for people.
 //
 // # Secrets
 //

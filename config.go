@@ -114,7 +114,7 @@ func (c Config) load(file string) (Config, error) {
 	}
 	s, left, err := doc.settings(c.Profile)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return c, err
+		return c, &Error{Op: "read", Name: file, Err: err}
 	}
 	return s.config(Config{Profile: c.Profile, File: file, Tokens: c.Tokens, left: left})
 }

@@ -46,6 +46,9 @@ type OpenOptions struct {
 // This version reaches files by the protocols s3 and dir; pulling from or pushing
 // to another one is [ErrUnsupported].
 func OpenPipe(ctx context.Context, api API, name string, o OpenOptions) (*Pipe, error) {
+	if o.Workers < 0 {
+		return nil, &Error{Op: "open pipe", Name: name, Err: &FieldError{Field: "workers", Reason: "This field cannot be negative."}}
+	}
 	settings, err := api.Pipes().Get(ctx, name)
 	if err != nil {
 		return nil, err

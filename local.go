@@ -38,7 +38,7 @@ const localPage = 1000
 // empty catalogue; it is created by the first change.
 func NewAPILocal(cfg Config) (*APILocal, error) {
 	if cfg.Catalog == "" {
-		return nil, &FieldError{Field: "catalog", Reason: "This field is required."}
+		return nil, &Error{Op: "open catalogue of profile", Name: cfg.Profile, Err: &FieldError{Field: "catalog", Reason: "This field is required."}}
 	}
 	path, err := filepath.Abs(cfg.Catalog)
 	if err != nil {

@@ -86,6 +86,24 @@ func TestServerCannotNameLocalFolders(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestErrorsNameTheThing(t *testing.T) {
+	p := parties(t, "local")[0]
+	addDir(t, p.api)
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales"})
+	_, err := d6tpipe.OpenPipe(t.Context(), p.api, "sales", d6tpipe.OpenOptions{Workers: -1})
+	require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+	_, err = d6tpipe.ImportTinyDB(t.Context(), p.api, filepath.Join(t.TempDir(), "missing"))
+	require.ErrorIs(t, err, d6tpipe.ErrNotFound)
+	var named *d6tpipe.Error
+	_, err = d6tpipe.NewAPILocal(d6tpipe.Config{Profile: "p"})
+	require.ErrorAs(t, err, &named)
+	file := filepath.Join(t.TempDir(), "cfg.json")
+	require.NoError(t, os.WriteFile(file, []byte(`{"default":{"server":7}}`), 0o600))
+	_, err = d6tpipe.LoadConfigFile(file, "")
+	require.ErrorIs(t, err, d6tpipe.ErrDamaged)
+	require.ErrorContains(t, err, file)
+}
+
 func TestOpenPipeErrors(t *testing.T) {
 	p := parties(t, "local")[0]
 	for _, r := range []d6tpipe.RemoteSettings{

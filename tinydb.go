@@ -22,7 +22,7 @@ import (
 func ImportTinyDB(ctx context.Context, dst API, file string) (ImportReport, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return ImportReport{}, &Error{Op: "import", Name: file, Err: err}
+		return ImportReport{}, &Error{Op: "import", Name: file, Err: withKind(err)}
 	}
 	remotes, pipes, err := readTinyDB(data)
 	if err != nil {
