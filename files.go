@@ -78,6 +78,9 @@ func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll 
 	if p.opts.Credentials != nil {
 		where.Credentials = p.opts.Credentials.For(role)
 	}
+	if role == RoleWrite && len(where.Credentials) == 0 && p.hasReadCredentials(ctx) {
+		return nil, nil, fmt.Errorf("%w: there are credentials to read the remote, and none to write to it", ErrPermission)
+	}
 	store, err := openStore(ctx, where, p.opts.LocalFolders)
 	if err != nil {
 		return nil, nil, err
@@ -93,6 +96,17 @@ func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll 
 		return nil, nil, errors.Join(err, store.Close())
 	}
 	return s, func() error { return errors.Join(s.Close(), store.Close()) }, nil
+}
+
+// hasReadCredentials tells a remote that lets everybody in from one whose write
+// credentials we lack: what is said in credentials, such as the endpoint, is then
+// unknown, and a push would go somewhere else.
+func (p *Pipe) hasReadCredentials(ctx context.Context) bool {
+	if p.opts.Credentials != nil {
+		return len(p.opts.Credentials.For(RoleRead)) > 0
+	}
+	where, err := p.api.Storage(ctx, p.Name(), RoleRead, false)
+	return err == nil && len(where.Credentials) > 0
 }
 
 // tie makes sure that what is remembered of the last syncs was on this storage.

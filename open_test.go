@@ -71,6 +71,43 @@ func TestStorageOfS3(t *testing.T) {
 	}
 }
 
+// A push without write credentials goes nowhere, least of all to Amazon because
+// the endpoint stands in the read credentials, and what was synced stays known.
+func TestPushWithoutWriteCredentials(t *testing.T) {
+	gateway := s3test.Start(t)
+	bucket := gateway.Bucket(t)
+	local := parties(t, "local")[0].api
+	read := d6tpipe.Credentials{"key": gateway.AccessKey, "secret": gateway.SecretKey, "endpoint_url": gateway.Endpoint}
+	_, err := local.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "own", Protocol: d6tpipe.ProtocolS3, Location: bucket,
+		Credentials: d6tpipe.Credentials{"read": map[string]any(read)}})
+	require.NoError(t, err)
+	_, err = local.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "warehouse", Protocol: d6tpipe.ProtocolS3, Location: bucket,
+		ReadCredentials: read})
+	require.NoError(t, err)
+	_, err = local.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "on-remote", Remote: "warehouse"})
+	require.NoError(t, err)
+	_, err = local.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "given", Protocol: d6tpipe.ProtocolS3, Location: bucket})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(gateway.Dir, bucket, "a.csv"), []byte("1"), 0o644))
+
+	for name, api := range map[string]d6tpipe.API{"file": local, "server": served(t, local)} {
+		for pipe, o := range map[string]d6tpipe.OpenOptions{"own": {}, "on-remote": {},
+			"given": {Credentials: d6tpipe.Credentials{"read": map[string]any(read)}}} {
+			t.Run(name+"/"+pipe, func(t *testing.T) {
+				p, err := d6tpipe.OpenPipe(t.Context(), api, pipe, o)
+				require.NoError(t, err)
+				pull(t, p)
+				_, err = p.PlanPush(t.Context(), d6tpipe.PushOptions{})
+				require.ErrorIs(t, err, d6tpipe.ErrPermission)
+				require.ErrorContains(t, err, "none to write")
+				files, err := p.Files(t.Context(), d6tpipe.ListOptions{})
+				require.NoError(t, err)
+				require.Len(t, files, 1)
+			})
+		}
+	}
+}
+
 func TestServerCannotNameLocalFolders(t *testing.T) {
 	local := parties(t, "local")[0].api
 	folder := addDir(t, local)
