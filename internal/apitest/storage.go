@@ -103,6 +103,18 @@ var storageCases = []testCase{
 		require.Equal(t, "base/sales", s.Dir)
 		require.Equal(t, []d6tpipe.Filter{{Include: "*.csv"}}, s.Filters)
 	}},
+	{"a pipe on a managed remote", func(t *testing.T, api d6tpipe.API) {
+		remote := firstGen() // as a server shows it, with its folder behind the bucket
+		remote.Location = "bucket/user/r"
+		_, err := api.Remotes().Create(t.Context(), remote)
+		require.NoError(t, err)
+		_, err = api.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p", Remote: "r", Options: d6tpipe.PipeOptions{Dir: "sales"}})
+		require.NoError(t, err)
+		s, err := api.Storage(t.Context(), "p", d6tpipe.RoleRead, false)
+		require.NoError(t, err)
+		require.Equal(t, "bucket", s.Location)
+		require.Equal(t, "user/r/base/sales", s.Dir)
+	}},
 	{"a folder and a host", func(t *testing.T, api d6tpipe.API) {
 		for _, p := range []d6tpipe.PipeSettings{
 			{Name: "folder", Protocol: d6tpipe.ProtocolDir, Location: "/srv/data", Options: d6tpipe.PipeOptions{Dir: "d"}},

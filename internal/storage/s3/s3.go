@@ -168,7 +168,7 @@ func New(opts Options) (*Store, error) {
 	}
 	s := &Store{opts: opts, base: bucketURL(u, opts)}
 	transport := &transport{base: opts.Transport, closed: &s.closed}
-	s.http = &http.Client{Transport: transport, CheckRedirect: noRedirect}
+	s.http = &http.Client{Transport: transport}
 	s.core, err = minio.NewCore(u.Host, &minio.Options{
 		Creds:           credentials.NewStaticV4(opts.AccessKey, opts.SecretKey, opts.SessionToken),
 		Secure:          u.Scheme == "https",
@@ -199,8 +199,6 @@ func lookup(a Addressing) minio.BucketLookupType {
 	}
 	return minio.BucketLookupPath
 }
-
-func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // ConditionalPut reports whether conditions of a Put are checked by the remote.
 func (s *Store) ConditionalPut() bool { return !s.opts.Unconditional }
