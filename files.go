@@ -1,15 +1,10 @@
 package d6tpipe
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
-	"github.com/d6t/d6tpipe-go/internal/atomicfile"
 	"github.com/d6t/d6tpipe-go/internal/glob"
 	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/transfer"
@@ -81,17 +76,18 @@ func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll 
 	if role == RoleWrite && len(where.Credentials) == 0 && p.hasReadCredentials(ctx) {
 		return nil, nil, fmt.Errorf("%w: there are credentials to read the remote, and none to write to it", ErrPermission)
 	}
+	place, err := where.identity()
+	if err != nil {
+		return nil, nil, err
+	}
 	store, err := openStore(ctx, where, p.opts.LocalFolders)
 	if err != nil {
 		return nil, nil, err
 	}
 	s, err = transfer.Open(transfer.Config{
-		Store: store, Dir: p.dir, State: p.state, Match: matchAll(where.Filters),
+		Store: store, Place: place, Dir: p.dir, State: p.state, Match: matchAll(where.Filters),
 		Workers: p.opts.Workers, Progress: p.progress(),
 	})
-	if err == nil {
-		err = p.tie(ctx, s, where)
-	}
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
@@ -107,29 +103,6 @@ func (p *Pipe) hasReadCredentials(ctx context.Context) bool {
 	}
 	where, err := p.api.Storage(ctx, p.Name(), RoleRead, false)
 	return err == nil && len(where.Credentials) > 0
-}
-
-// tie makes sure that what is remembered of the last syncs was on this storage.
-// When the pipe was pointed elsewhere it is forgotten: the next pull or push
-// compares contents, instead of taking every file of the new place, or its
-// absence, for somebody's change.
-func (p *Pipe) tie(ctx context.Context, s *transfer.Sync, where Storage) error {
-	file := filepath.Join(p.state, storageFile)
-	identity, err := where.identity()
-	if err != nil {
-		return err
-	}
-	last, err := os.ReadFile(file)
-	switch {
-	case err == nil && bytes.Equal(last, identity):
-		return nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	if err := s.Reset(ctx); err != nil {
-		return err
-	}
-	return atomicfile.Write(file, identity, 0o600)
 }
 
 // with opens both sides, lets do work on them and names the operation in errors.

@@ -33,11 +33,8 @@ type LocalPipe struct {
 // that a pipe can have.
 const stateFolder = ".d6tpipe"
 
-// The files of a pipe in the state folder, beside those of the engine.
-const (
-	settingsFile = "pipe.json"    // the settings that the last OpenPipe saw
-	storageFile  = "storage.json" // where the files lay at the last sync
-)
+// settingsFile is where the settings lie that the last OpenPipe saw.
+const settingsFile = "pipe.json"
 
 // OpenLocalPipe opens a pipe that was opened on this machine before, offline. A
 // pipe that was not is [ErrNotFound].

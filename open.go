@@ -52,7 +52,7 @@ func openStore(ctx context.Context, s Storage, localFolders []string) (storage.S
 
 // identity tells one place from another: two pipes of equal identity share their
 // files. It holds no secret.
-func (s Storage) identity() ([]byte, error) {
+func (s Storage) identity() (string, error) {
 	id := struct {
 		Protocol Protocol `json:"protocol"`
 		Endpoint string   `json:"endpoint,omitempty"`
@@ -62,11 +62,12 @@ func (s Storage) identity() ([]byte, error) {
 	if s.Protocol == ProtocolS3 || s.Protocol == ProtocolManaged {
 		o, err := s3Options(s)
 		if err != nil {
-			return nil, err
+			return "", err
 		}
 		id.Protocol, id.Endpoint = ProtocolS3, o.Endpoint
 	}
-	return encodeJSON(id)
+	raw, err := encodeJSON(id)
+	return string(raw), err
 }
 
 // checkLocalFolder keeps a server from reading and writing wherever it likes on

@@ -45,6 +45,9 @@ func (s *Sync) locked(ctx context.Context, do func(*writer) error) error {
 	if err := s.sweep(); err != nil {
 		return err
 	}
+	if err := s.settleIn(); err != nil {
+		return err
+	}
 	w, err := s.manifest.writer()
 	if err != nil {
 		return err

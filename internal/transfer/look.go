@@ -94,8 +94,14 @@ func (s *Sync) scanRemote(ctx context.Context) (storage.Listing, error) {
 
 // look makes the three scans.
 func (s *Sync) look(ctx context.Context) (in states, err error) {
-	if in.known, err = s.manifest.load(); err != nil {
+	moved, err := s.moved()
+	if err != nil {
 		return in, err
+	}
+	if !moved {
+		if in.known, err = s.manifest.load(); err != nil {
+			return in, err
+		}
 	}
 	in.base = in.known
 	g, inner := errgroup.WithContext(ctx)
@@ -111,6 +117,9 @@ func (s *Sync) look(ctx context.Context) (in states, err error) {
 	})
 	if err := g.Wait(); err != nil {
 		return in, err
+	}
+	if moved {
+		return in, nil
 	}
 	return in, s.recall(ctx, &in)
 }
@@ -207,6 +216,9 @@ func (s *Sync) learn(ctx context.Context, base, learned []Entry) {
 		return
 	}
 	defer unlock()
+	if moved, err := s.moved(); err != nil || moved {
+		return
+	}
 	w, err := s.manifest.writer()
 	if err != nil {
 		return

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
@@ -143,8 +141,5 @@ func (s *Sync) Reset(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if err := os.Remove(filepath.Join(s.cfg.State, journalName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return s.manifest.reset()
+	return s.forget()
 }

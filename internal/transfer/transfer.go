@@ -85,6 +85,10 @@ type Config struct {
 	// State is the folder for the manifest, the lock and part files: on Dir's
 	// file system and outside Dir.
 	State string
+	// Place names the remote, such as its address. When it is another one than at
+	// the last sync, the manifest counts for nothing: contents are compared, as on
+	// a first sync. Empty is always the same place.
+	Place string
 	// Match says which keys belong to the pipe; nil is all of them.
 	Match func(key string) bool
 	// Workers is how many files are moved at a time; 0 is DefaultWorkers.
