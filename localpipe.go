@@ -221,34 +221,24 @@ func (p *LocalPipe) DeleteLocal(ctx context.Context, o DeleteOptions) error {
 		if err := o.validate(); err != nil {
 			return err
 		}
+		if o.Synced {
+			return s.RemoveSynced(ctx)
+		}
 		keys := o.Files
-		if len(keys) == 0 {
+		if o.All {
 			found, err := s.ScanLocal(ctx)
 			if err != nil {
 				return err
 			}
-			entries, err := s.Files(ctx)
-			if err != nil {
-				return err
-			}
-			keys = deletable(found.Files, entries, o.All)
+			keys = localKeys(found.Files)
 		}
 		return s.RemoveLocal(ctx, keys)
 	})
 }
 
-// deletable returns the keys of files: all, or those that are as the last sync
-// left them.
-func deletable(files []transfer.LocalFile, entries []transfer.Entry, all bool) (keys []string) {
-	synced := make(map[string]transfer.Entry, len(entries))
-	for _, e := range entries {
-		synced[e.Key] = e
-	}
+func localKeys(files []transfer.LocalFile) (keys []string) {
 	for _, f := range files {
-		e, known := synced[f.Key]
-		if all || known && f.Size == e.Size && f.ModTime == e.ModTime && !f.Irregular {
-			keys = append(keys, f.Key)
-		}
+		keys = append(keys, f.Key)
 	}
 	return keys
 }

@@ -1,13 +1,16 @@
 package d6tpipe_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/atomicfile"
 )
 
 // pulled is a pipe "sales" on a folder with three files that the client has.
@@ -125,4 +128,29 @@ func TestDeleteLocalKeepsWhatIsNotNamed(t *testing.T) {
 	require.Equal(t, map[string]string{"a.csv": "edited here"}, tree(t, pipe.Dir()))
 	require.NoError(t, pipe.DeleteLocal(t.Context(), d6tpipe.DeleteOptions{All: true}))
 	require.Empty(t, tree(t, pipe.Dir()))
+}
+
+// Between the look at the files and their removal another sync can take its time.
+func TestDeleteSyncedWhileWaiting(t *testing.T) {
+	client, pipe := pulled(t)
+	unlock, err := atomicfile.Lock(t.Context(), filepath.Join(client.cfg.FileRepo, ".d6tpipe", "sales", "manifest"))
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- pipe.DeleteLocal(context.Background(), d6tpipe.DeleteOptions{Synced: true}) }()
+	time.Sleep(300 * time.Millisecond)
+	write(t, pipe, "a.csv", "my precious edit")
+	require.NoError(t, unlock())
+	require.NoError(t, <-done)
+	require.Equal(t, map[string]string{"a.csv": "my precious edit"}, tree(t, pipe.Dir()))
+}
+
+func TestDeleteSyncedRacy(t *testing.T) {
+	_, pipe := pulled(t)
+	p := filepath.Join(pipe.Dir(), "a.csv")
+	info, err := os.Stat(p)
+	require.NoError(t, err)
+	write(t, pipe, "a.csv", "2")
+	require.NoError(t, os.Chtimes(p, info.ModTime(), info.ModTime())) // same tick of a coarse clock
+	require.NoError(t, pipe.DeleteLocal(t.Context(), d6tpipe.DeleteOptions{Synced: true}))
+	require.Equal(t, map[string]string{"a.csv": "2"}, tree(t, pipe.Dir()))
 }

@@ -134,7 +134,7 @@ func (p *Pipe) Reset(ctx context.Context, o ResetOptions) (Report, error) {
 		if err != nil {
 			return err
 		}
-		return errors.Join(s.RemoveLocal(ctx, deletable(found.Files, nil, true)), s.Reset(ctx))
+		return errors.Join(s.RemoveLocal(ctx, localKeys(found.Files)), s.Reset(ctx))
 	})
 	if err != nil {
 		return Report{Pipe: p.Name()}, err

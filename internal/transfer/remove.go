@@ -90,6 +90,39 @@ func (s *Sync) RemoveLocal(ctx context.Context, keys []string) error {
 	})
 }
 
+// RemoveSynced removes the files of the folder that are as the last sync left
+// them. It looks while nobody else moves files, and at the content where size and
+// time do not tell; what is edited meanwhile stays.
+func (s *Sync) RemoveSynced(ctx context.Context) error {
+	return s.locked(ctx, func(w *writer) error {
+		local, err := s.scanLocal(ctx)
+		if err != nil || len(local.Files) == 0 {
+			return err
+		}
+		in := states{base: w.entries, local: local.Files}
+		if _, err := s.check(ctx, in, s.cfg.Match); err != nil {
+			return err
+		}
+		dir, err := openFolder(s.cfg.Dir, false)
+		if err != nil {
+			return err
+		}
+		defer dir.close()
+		var keys []string
+		synced := map[string]*LocalFile{}
+		for st := range in.each {
+			if st.Base != nil && st.Local != nil && s.cfg.Match(st.Key) && !st.changedHere() {
+				keys = append(keys, st.Key)
+				synced[st.Key] = st.Local
+			}
+		}
+		err = each(ctx, keys, func(key string) error {
+			return s.removeOne(ctx, dir, &Orphan{Key: key, Side: Local, local: synced[key]})
+		})
+		return errors.Join(err, dir.sync())
+	})
+}
+
 // RemoveRemote removes the named files from the remote. What is gone here as well
 // is forgotten.
 func (s *Sync) RemoveRemote(ctx context.Context, keys []string) error {
