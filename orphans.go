@@ -81,8 +81,9 @@ func (p *Pipe) RemoveOrphans(ctx context.Context, o OrphanOptions) (report Orpha
 	return report, err
 }
 
-// DeleteRemote deletes files from the remote; the folder keeps them. Synced and
-// All both mean every file of the pipe that is there.
+// DeleteRemote deletes files from the remote; the folder keeps them. Synced means
+// those whose version there is the one of the last sync: what somebody else has
+// added or changed since stays. All means every file of the pipe that is there.
 func (p *Pipe) DeleteRemote(ctx context.Context, o DeleteOptions) error {
 	return p.with(ctx, "delete remote files of", RoleWrite, func(s *transfer.Sync) error {
 		if err := o.validate(); err != nil {
@@ -94,8 +95,18 @@ func (p *Pipe) DeleteRemote(ctx context.Context, o DeleteOptions) error {
 			if err != nil {
 				return err
 			}
+			entries, err := s.Files(ctx)
+			if err != nil && o.Synced {
+				return err
+			}
+			synced := make(map[string]transfer.Entry, len(entries))
+			for _, e := range entries {
+				synced[e.Key] = e
+			}
 			for _, obj := range listing.Objects {
-				keys = append(keys, obj.Key)
+				if e, known := synced[obj.Key]; o.All || known && e.Tag == obj.Tag && e.Size == obj.Size {
+					keys = append(keys, obj.Key)
+				}
 			}
 		}
 		return s.RemoveRemote(ctx, keys)

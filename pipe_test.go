@@ -359,3 +359,19 @@ var pipeTests = map[string]func(t *testing.T, vendor, client party){
 		require.ErrorIs(t, err, context.Canceled)
 	},
 }
+
+// What was never pulled may be the only copy.
+func TestDeleteSyncedKeepsWhatOthersPushed(t *testing.T) {
+	both := parties(t, "vendor", "client")
+	folder := addDir(t, both[0].api)
+	addPipe(t, both[0].api, d6tpipe.PipeSettings{Name: "sales"})
+	v, c := both[0].open("sales"), both[1].open("sales")
+	write(t, v, "a.csv", "1")
+	push(t, v)
+	pull(t, c)
+	write(t, v, "never-pulled.csv", "only copy")
+	push(t, v)
+	require.NoError(t, c.Delete(t.Context(), d6tpipe.DeleteOptions{Synced: true}))
+	require.NoFileExists(t, filepath.Join(folder, "a.csv"))
+	require.FileExists(t, filepath.Join(folder, "never-pulled.csv"))
+}
