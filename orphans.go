@@ -3,6 +3,7 @@ package d6tpipe
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
@@ -131,19 +132,24 @@ type ResetOptions struct {
 }
 
 // Reset forgets what was synced, also a damaged memory of it, and pulls every
-// file anew.
+// file anew. With o.Delete it is [ErrRefused] when there are files here and none
+// on the remote: nothing would come back.
 func (p *Pipe) Reset(ctx context.Context, o ResetOptions) (Report, error) {
 	// Nothing is deleted here before the remote has shown that it is there.
-	if _, err := p.ScanRemote(ctx, ListOptions{}); err != nil && !errors.Is(err, ErrPartial) {
+	there, err := p.ScanRemote(ctx, ListOptions{})
+	if err != nil && !errors.Is(err, ErrPartial) {
 		return Report{Pipe: p.Name()}, err
 	}
-	err := p.local("reset", func(s *transfer.Sync) error {
+	err = p.local("reset", func(s *transfer.Sync) error {
 		if !o.Delete {
 			return s.Reset(ctx)
 		}
 		found, err := s.ScanLocal(ctx)
 		if err != nil {
 			return err
+		}
+		if len(there) == 0 && len(found.Files) > 0 {
+			return fmt.Errorf("%w: there are no files on the remote to take the place of %d here", ErrRefused, len(found.Files))
 		}
 		return errors.Join(s.RemoveLocal(ctx, localKeys(found.Files)), s.Reset(ctx))
 	})

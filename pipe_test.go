@@ -375,3 +375,17 @@ func TestDeleteSyncedKeepsWhatOthersPushed(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(folder, "a.csv"))
 	require.FileExists(t, filepath.Join(folder, "never-pulled.csv"))
 }
+
+// A folder of the remote that was moved away lists nothing, and without an error.
+func TestResetDeletesNothingThatCannotComeBack(t *testing.T) {
+	p := parties(t, "client")[0]
+	folder := addDir(t, p.api)
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales", Options: d6tpipe.PipeOptions{Dir: "sales"}})
+	c := p.open("sales")
+	write(t, c, "a.csv", "1")
+	push(t, c)
+	require.NoError(t, os.Rename(filepath.Join(folder, "sales"), filepath.Join(folder, "moved")))
+	_, err := c.Reset(t.Context(), d6tpipe.ResetOptions{Delete: true})
+	require.ErrorIs(t, err, d6tpipe.ErrRefused)
+	require.Equal(t, map[string]string{"a.csv": "1"}, tree(t, c.Dir()))
+}
