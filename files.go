@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/d6t/d6tpipe-go/internal/glob"
 	"github.com/d6t/d6tpipe-go/internal/storage"
@@ -76,6 +77,9 @@ func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll 
 	if role == RoleWrite && len(where.Credentials) == 0 && p.hasReadCredentials(ctx) {
 		return nil, nil, fmt.Errorf("%w: there are credentials to read the remote, and none to write to it", ErrPermission)
 	}
+	if err := p.checkApart(where); err != nil {
+		return nil, nil, err
+	}
 	place, err := where.identity()
 	if err != nil {
 		return nil, nil, err
@@ -103,6 +107,31 @@ func (p *Pipe) hasReadCredentials(ctx context.Context) bool {
 	}
 	where, err := p.api.Storage(ctx, p.Name(), RoleRead, false)
 	return err == nil && len(where.Credentials) > 0
+}
+
+// checkApart refuses a remote that is the pipe's own folder, in it or around it:
+// what is deleted here would be gone there too, and a push would send the remote
+// to itself.
+func (p *Pipe) checkApart(where Storage) error {
+	if where.Protocol != ProtocolDir {
+		return nil
+	}
+	there, err := realPath(filepath.Join(where.Location, filepath.FromSlash(where.Dir)))
+	if err != nil {
+		return err
+	}
+	for _, own := range []string{p.dir, p.state} {
+		here, err := realPath(own)
+		if err != nil {
+			return err
+		}
+		_, within := inside(here, there)
+		_, around := inside(there, here)
+		if within || around {
+			return fmt.Errorf("%w: the remote's folder %s and the pipe's own %s overlap", ErrRefused, there, here)
+		}
+	}
+	return nil
 }
 
 // with opens both sides, lets do work on them and names the operation in errors.

@@ -215,3 +215,18 @@ func TestPipeThatMoves(t *testing.T) {
 	require.Equal(t, []string{"1.csv"}, push(t, pipe), "2.csv is there already")
 	require.Equal(t, map[string]string{"1.csv": "one", "2.csv": "two"}, tree(t, elsewhere))
 }
+
+func TestRemoteIsNotThePipesFolder(t *testing.T) {
+	p := parties(t, "client")[0]
+	require.NoError(t, os.MkdirAll(filepath.Join(p.cfg.FileRepo, "sales"), 0o755))
+	_, err := p.api.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "warehouse", Protocol: d6tpipe.ProtocolDir, Location: p.cfg.FileRepo})
+	require.NoError(t, err)
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales", Options: d6tpipe.PipeOptions{Dir: "sales"}})
+	c := p.open("sales")
+	write(t, c, "a.csv", "only copy")
+	_, err = c.Push(t.Context(), d6tpipe.PushOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrRefused)
+	_, err = c.Reset(t.Context(), d6tpipe.ResetOptions{Delete: true})
+	require.ErrorIs(t, err, d6tpipe.ErrRefused)
+	require.Equal(t, map[string]string{"a.csv": "only copy"}, tree(t, c.Dir()))
+}
