@@ -100,6 +100,13 @@ func importFile(ctx context.Context, root *os.Root, key, source string, move boo
 	if err != nil {
 		return err
 	}
+	before, err := os.Stat(source)
+	if err != nil {
+		return err
+	}
+	if !before.Mode().IsRegular() { // opening a named pipe would wait for a writer
+		return fmt.Errorf("%w: it is not a regular file", ErrInvalid)
+	}
 	in, err := os.Open(source)
 	if err != nil {
 		return err
@@ -117,6 +124,13 @@ func importFile(ctx context.Context, root *os.Root, key, source string, move boo
 	}
 	if err := atomicfile.SyncDir(filepath.Join(root.Name(), folder)); err != nil {
 		return err
+	}
+	now, err := os.Stat(source)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(before, now) || now.Size() != before.Size() || !now.ModTime().Equal(before.ModTime()) {
+		return fmt.Errorf("%w: it was changed while it was copied, and stays", ErrConflict)
 	}
 	return os.Remove(source)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,6 +111,8 @@ func TestImport(t *testing.T) {
 	err = pipe.ImportFiles(t.Context(), []string{filepath.Join(pipe.Dir(), "a.csv")}, d6tpipe.ImportOptions{Move: true})
 	require.ErrorIs(t, err, d6tpipe.ErrInvalid, "onto itself")
 	require.Equal(t, "1", content(t, pipe, "a.csv"))
+	err = pipe.ImportFiles(t.Context(), []string{outside}, d6tpipe.ImportOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrInvalid, "no regular file")
 	err = pipe.ImportFiles(t.Context(), []string{otherX}, d6tpipe.ImportOptions{Dir: "../out"})
 	require.ErrorIs(t, err, d6tpipe.ErrRefused)
 	err = pipe.ImportFiles(t.Context(), []string{filepath.Join(outside, "missing")}, d6tpipe.ImportOptions{})
@@ -153,4 +156,32 @@ func TestDeleteSyncedRacy(t *testing.T) {
 	require.NoError(t, os.Chtimes(p, info.ModTime(), info.ModTime())) // same tick of a coarse clock
 	require.NoError(t, pipe.DeleteLocal(t.Context(), d6tpipe.DeleteOptions{Synced: true}))
 	require.Equal(t, map[string]string{"a.csv": "2"}, tree(t, pipe.Dir()))
+}
+
+// hookCtx calls do whenever it is asked whether it has ended.
+type hookCtx struct {
+	context.Context
+	n  atomic.Int64
+	do func(n int64)
+}
+
+func (h *hookCtx) Err() error { h.do(h.n.Add(1)); return h.Context.Err() }
+
+func TestImportMoveChanging(t *testing.T) {
+	_, pipe := pulled(t)
+	src := filepath.Join(t.TempDir(), "log.csv")
+	require.NoError(t, os.WriteFile(src, make([]byte, 1<<20), 0o644))
+	ctx := &hookCtx{Context: t.Context()}
+	ctx.do = func(n int64) {
+		if n == 5 { // an editor saves in place, at the beginning
+			f, err := os.OpenFile(src, os.O_WRONLY, 0)
+			require.NoError(t, err)
+			_, err = f.WriteAt([]byte("EDIT"), 0)
+			require.NoError(t, err)
+			require.NoError(t, f.Close())
+		}
+	}
+	err := pipe.ImportFiles(ctx, []string{src}, d6tpipe.ImportOptions{Move: true})
+	require.ErrorIs(t, err, d6tpipe.ErrConflict)
+	require.Equal(t, "EDIT", readText(t, src)[:4], "the source stays")
 }
