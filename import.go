@@ -44,13 +44,22 @@ func (p *LocalPipe) ImportFiles(ctx context.Context, files []string, o ImportOpt
 
 // ImportDir copies the regular files below dir into the pipe's folder, under
 // their paths relative to dir. Symbolic links and d6tpipe's own files are left
-// out.
+// out. It is [ErrInvalid] when dir and the pipe's folder overlap: a copy could
+// take the place of a source that is still to come.
 func (p *LocalPipe) ImportDir(ctx context.Context, dir string, o ImportOptions) error {
 	sources := map[string]string{}
 	var keys []string
+	if err := p.checkImport(dir); err != nil {
+		return &Error{Op: "import", Name: dir, Err: withKind(err)}
+	}
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return errors.Join(err, ctx.Err())
+		switch own := strings.HasPrefix(strings.ToLower(filepath.Base(name)), stateFolder); {
+		case err != nil:
+			return err
+		case own && d.IsDir() && name != dir:
+			return filepath.SkipDir
+		case own || !d.Type().IsRegular():
+			return ctx.Err()
 		}
 		rel, err := filepath.Rel(dir, name)
 		if err != nil {
@@ -65,6 +74,27 @@ func (p *LocalPipe) ImportDir(ctx context.Context, dir string, o ImportOptions) 
 		return &Error{Op: "import", Name: dir, Err: withKind(err)}
 	}
 	return p.importAll(ctx, keys, sources, o.Move)
+}
+
+func (p *LocalPipe) checkImport(dir string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	from, err := realPath(abs)
+	if err != nil {
+		return err
+	}
+	to, err := realPath(p.dir)
+	if err != nil {
+		return err
+	}
+	_, within := inside(to, from)
+	_, around := inside(from, to)
+	if within || around {
+		return fmt.Errorf("%w: the folder and the pipe's own, %s, overlap", ErrInvalid, p.dir)
+	}
+	return nil
 }
 
 // importAll checks all names, then copies file by file.

@@ -101,7 +101,6 @@ func TestImport(t *testing.T) {
 	require.NoFileExists(t, x)
 	require.NoFileExists(t, y)
 
-	require.NoError(t, os.Remove(filepath.Join(outside, ".d6tpipe-tmp-1")))
 	require.NoError(t, pipe.ImportDir(t.Context(), outside, d6tpipe.ImportOptions{}))
 	require.Equal(t, "other", content(t, pipe, "sub/x.csv"))
 	require.FileExists(t, otherX)
@@ -184,4 +183,14 @@ func TestImportMoveChanging(t *testing.T) {
 	err := pipe.ImportFiles(ctx, []string{src}, d6tpipe.ImportOptions{Move: true})
 	require.ErrorIs(t, err, d6tpipe.ErrConflict)
 	require.Equal(t, "EDIT", readText(t, src)[:4], "the source stays")
+}
+
+func TestImportDirOverlap(t *testing.T) {
+	_, pipe := pulled(t)
+	write(t, pipe, "sub/y.csv", "original y")
+	write(t, pipe, "sub/sub/y.csv", "nested y")
+	err := pipe.ImportDir(t.Context(), filepath.Join(pipe.Dir(), "sub"), d6tpipe.ImportOptions{Move: true})
+	require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+	require.ErrorIs(t, pipe.ImportDir(t.Context(), filepath.Dir(pipe.Dir()), d6tpipe.ImportOptions{}), d6tpipe.ErrInvalid)
+	require.Equal(t, "original y", content(t, pipe, "sub/y.csv"))
 }
