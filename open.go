@@ -71,7 +71,8 @@ func (s Storage) identity() (string, error) {
 }
 
 // checkLocalFolder keeps a server from reading and writing wherever it likes on
-// the machines of its users.
+// the machines of its users. Symbolic links are resolved first: one that lies in
+// an allowed folder may lead out of it.
 func checkLocalFolder(location string, allowed []string) error {
 	if !filepath.IsAbs(location) {
 		return &FieldError{Field: "location", Reason: "The folder must be an absolute path."}
@@ -79,8 +80,19 @@ func checkLocalFolder(location string, allowed []string) error {
 	if allowed == nil {
 		return nil
 	}
+	real, err := realPath(location)
+	if err != nil {
+		return err
+	}
 	for _, folder := range allowed {
-		if rel, err := filepath.Rel(folder, location); err == nil && filepath.IsLocal(rel) {
+		abs, err := filepath.Abs(folder)
+		if err == nil {
+			abs, err = realPath(abs)
+		}
+		if err != nil {
+			continue
+		}
+		if _, ok := inside(abs, real); ok {
 			return nil
 		}
 	}

@@ -230,3 +230,17 @@ func TestRemoteIsNotThePipesFolder(t *testing.T) {
 	require.ErrorIs(t, err, d6tpipe.ErrRefused)
 	require.Equal(t, map[string]string{"a.csv": "only copy"}, tree(t, c.Dir()))
 }
+
+func TestServerCannotGoThroughLinks(t *testing.T) {
+	local := parties(t, "local")[0].api
+	allowed, secret := t.TempDir(), t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(secret, "id_rsa"), []byte("key"), 0o600))
+	require.NoError(t, os.Symlink(secret, filepath.Join(allowed, "link")))
+	_, err := local.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "warehouse", Protocol: d6tpipe.ProtocolDir, Location: filepath.Join(allowed, "link")})
+	require.NoError(t, err)
+	addPipe(t, local, d6tpipe.PipeSettings{Name: "sales"})
+	pipe, err := d6tpipe.OpenPipe(t.Context(), served(t, local), "sales", d6tpipe.OpenOptions{LocalFolders: []string{allowed}})
+	require.NoError(t, err)
+	_, err = pipe.Pull(t.Context(), d6tpipe.PullOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrRefused)
+}
