@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -224,7 +226,11 @@ func (s *Sync) learn(ctx context.Context, base, learned []Entry) {
 		return
 	}
 	if len(w.entries) == len(base) && (len(base) == 0 || &w.entries[0] == &base[0]) { // nobody wrote meanwhile
-		_ = w.append(learned)
+		if w.append(learned) == nil {
+			// What it proved is in the manifest now, and the rest is of no more use. An
+			// old journal must not prove anything of a file that is forgotten meanwhile.
+			_ = os.Remove(filepath.Join(s.cfg.State, journalName))
+		}
 	}
 	_ = w.close()
 }
