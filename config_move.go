@@ -20,7 +20,8 @@ import (
 // then removed. Whenever it is interrupted, the profile goes on with the old
 // folder or with the whole new one. Nobody may pull or push meanwhile. A path
 // that is there is [ErrExists], unless it is an empty folder; one within the
-// file repo is [ErrInvalid].
+// file repo is [ErrInvalid]. A file repo that holds the file of profiles or the
+// files of another profile is [ErrRefused]: they would move along.
 func (c Config) MoveRepo(ctx context.Context, path string) (Config, error) {
 	cfg, err := c.moveRepo(ctx, path)
 	if err != nil {
@@ -44,6 +45,9 @@ func (c Config) moveRepo(ctx context.Context, path string) (Config, error) {
 			return err
 		}
 		if err := checkMove(from, to); err != nil {
+			return err
+		}
+		if err := c.checkHeld(doc, from); err != nil {
 			return err
 		}
 		return doc.move(ctx, c.Profile, from, to)
@@ -209,6 +213,27 @@ func checkMove(from, to string) error {
 	entries, err := os.ReadDir(to)
 	if err != nil || len(entries) > 0 {
 		return fmt.Errorf("%w: %s is not an empty folder", ErrExists, to)
+	}
+	return nil
+}
+
+// checkHeld refuses to move what is not the profile's alone.
+func (c Config) checkHeld(doc *profiles, from string) error {
+	real, err := realPath(from)
+	if err != nil {
+		return err
+	}
+	keep, err := c.others(doc)
+	if err != nil {
+		return err
+	}
+	for _, path := range keep {
+		if path, err = realPath(path); err != nil {
+			return err
+		}
+		if _, ok := inside(real, path); ok {
+			return fmt.Errorf("%w: %s holds %s", ErrRefused, from, path)
+		}
 	}
 	return nil
 }

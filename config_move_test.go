@@ -390,3 +390,19 @@ func TestMoveRepoSurvivesKills(t *testing.T) {
 	}
 	t.Logf("%d moves were done before the kill", done)
 }
+
+func TestMoveRepoKeepsWhatIsNotItsOwn(t *testing.T) {
+	home := t.TempDir()
+	file := filepath.Join(home, "cfg.json")
+	b, err := d6tpipe.InitConfig(t.Context(), "b", d6tpipe.InitOptions{File: file, Settings: d6tpipe.ConfigSettings{FileRepo: filepath.Join(home, "b")}})
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(filepath.Join(b.FileRepo, "sales"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(b.FileRepo, "sales", "x"), nil, 0o644))
+	a, err := d6tpipe.InitConfig(t.Context(), "a", d6tpipe.InitOptions{File: file, Settings: d6tpipe.ConfigSettings{FileRepo: home}})
+	require.NoError(t, err)
+	to := filepath.Join(t.TempDir(), "new")
+	_, err = a.MoveRepo(t.Context(), to)
+	require.ErrorIs(t, err, d6tpipe.ErrRefused)
+	require.FileExists(t, file)
+	require.DirExists(t, b.FileRepo)
+}

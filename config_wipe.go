@@ -117,13 +117,29 @@ func (c Config) mustStay(doc *profiles) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	paths := []string{home, filepath.VolumeName(c.FileRepo) + string(filepath.Separator), doc.file}
+	paths, err := c.others(doc)
+	if err != nil {
+		return nil, err
+	}
+	paths = append(paths, home, filepath.VolumeName(c.FileRepo)+string(filepath.Separator))
 	if wd, err := os.Getwd(); err == nil {
 		paths = append(paths, wd)
 	}
 	if c.Catalog != defaultCatalog(c.File, c.Profile) {
 		paths = append(paths, c.Catalog)
 	}
+	for i, path := range paths {
+		if paths[i], err = realPath(path); err != nil {
+			return nil, err
+		}
+	}
+	return paths, nil
+}
+
+// others lists what is not this profile's alone: the file of profiles, and the
+// files of the others.
+func (c Config) others(doc *profiles) ([]string, error) {
+	paths := []string{doc.file}
 	for _, name := range doc.names() {
 		if name == c.Profile {
 			continue
@@ -137,11 +153,6 @@ func (c Config) mustStay(doc *profiles) ([]string, error) {
 			return nil, err
 		}
 		paths = append(paths, other.FileRepo, other.FileDB, other.Catalog)
-	}
-	for i, path := range paths {
-		if paths[i], err = realPath(path); err != nil {
-			return nil, err
-		}
 	}
 	return paths, nil
 }
