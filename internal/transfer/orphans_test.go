@@ -1,13 +1,18 @@
 package transfer_test
 
 import (
+	"context"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/d6t/d6tpipe-go/internal/storage"
+	"github.com/d6t/d6tpipe-go/internal/storage/mem"
 	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
 
@@ -147,4 +152,31 @@ func TestRemove(t *testing.T) {
 	err = p.RemoveLocal(t.Context(), []string{"../x", "dir4/file0004.csv"})
 	require.ErrorIs(t, err, transfer.ErrPartial)
 	require.NoFileExists(t, filepath.Join(p.dir, "dir4/file0004.csv"))
+}
+
+// hooked is a store that calls hook when it is listed.
+type hooked struct {
+	*mem.Store
+	hook func()
+}
+
+func (h *hooked) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	if h.hook != nil {
+		h.hook()
+	}
+	return h.Store.List(ctx, prefix)
+}
+
+func TestOrphansFolderGoesMeanwhile(t *testing.T) {
+	h := &hooked{Store: remote(map[string]string{"a": "1", "b": "2", "c": "3"})}
+	p := newPipe(t, h)
+	p.must(pull, 3)
+	backdate(t, p, "a", "b", "c")
+	time.Sleep(10 * time.Millisecond)
+	p.must(pull, 0)
+	p.must(pull, 0)
+	require.NoError(t, h.Remove(t.Context(), "a"))
+	h.hook = func() { time.Sleep(100 * time.Millisecond); os.RemoveAll(p.dir) }
+	_, err := p.RemoveOrphans(t.Context(), transfer.OrphanOptions{Side: transfer.Local, Apply: true})
+	require.NoError(t, err)
 }

@@ -49,6 +49,9 @@ func (s *Sync) removeOne(ctx context.Context, dir *folder, o *Orphan) error {
 	if o.Side == Remote {
 		return s.removeObject(ctx, o.remote)
 	}
+	if dir == nil {
+		return nil // it went with its folder
+	}
 	now, err := dir.find(o.Key)
 	if err != nil {
 		return err
