@@ -413,3 +413,19 @@ func TestIdleSourceMayTakeItsTime(t *testing.T) {
 		require.NoError(t, err)
 	})
 }
+
+// doubled lists a key twice.
+type doubled struct{ storage.Store }
+
+func (d doubled) List(context.Context, string) iter.Seq2[storage.Object, error] {
+	return func(yield func(storage.Object, error) bool) {
+		_ = yield(storage.Object{Key: "a", Tag: "1"}, nil) && yield(storage.Object{Key: "a", Tag: "2"}, nil)
+	}
+}
+
+func TestRetryDoesNotHideDoubledKeys(t *testing.T) {
+	l, err := storage.Collect(t.Context(), storage.Retry(doubled{mem.New()}, storage.RetryPolicy{}), "")
+	require.NoError(t, err)
+	require.Empty(t, l.Objects)
+	require.Len(t, l.Refused, 1)
+}

@@ -126,11 +126,13 @@ func mayPass(err error) bool {
 
 func (r *retry) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
-		seen := map[string]struct{}{}
+		seen := map[string]int{} // the last attempt that listed the key
 		stopped := false
+		attempt := 0
 		for failures := 1; ; failures++ {
 			before := len(seen)
-			err := r.list(ctx, prefix, seen, func(obj Object) bool {
+			attempt++
+			err := r.list(ctx, prefix, seen, attempt, func(obj Object) bool {
 				stopped = !yield(obj, nil)
 				return !stopped
 			})
@@ -148,16 +150,18 @@ func (r *retry) List(ctx context.Context, prefix string) iter.Seq2[Object, error
 	}
 }
 
-// list goes through one listing and yields what is not seen yet.
-func (r *retry) list(ctx context.Context, prefix string, seen map[string]struct{}, yield func(Object) bool) error {
+// list goes through one listing and yields what earlier attempts have not seen. A
+// key that the remote doubles stays doubled: the caller must learn of it.
+func (r *retry) list(ctx context.Context, prefix string, seen map[string]int, attempt int, yield func(Object) bool) error {
 	for obj, err := range r.Store.List(ctx, prefix) {
 		if err != nil {
 			return err
 		}
-		if _, ok := seen[obj.Key]; ok {
+		last, ok := seen[obj.Key]
+		seen[obj.Key] = attempt
+		if ok && last != attempt {
 			continue
 		}
-		seen[obj.Key] = struct{}{}
 		if !yield(obj) {
 			return nil
 		}
