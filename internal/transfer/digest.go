@@ -46,15 +46,6 @@ func (d *digest) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// reset forgets what has passed.
-func (d *digest) reset() {
-	d.size = 0
-	d.sha.Reset()
-	if d.md5 != nil {
-		d.md5.Reset()
-	}
-}
-
 func (d *digest) sum() (h Hash) {
 	d.sha.Sum(h[:0])
 	return h

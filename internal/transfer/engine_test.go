@@ -3,7 +3,6 @@ package transfer_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -526,61 +525,4 @@ func (f *faulty) Put(ctx context.Context, key string, r io.Reader, size int64, c
 		f.beforePut(key)
 	}
 	return f.Store.Put(ctx, key, r, size, cond)
-}
-
-// half is a store whose first Put of each key breaks off in the middle.
-type half struct {
-	storage.Store
-	seen sync.Map
-}
-
-func (h *half) Put(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (storage.Object, error) {
-	if _, again := h.seen.LoadOrStore(key, true); !again {
-		_, err := io.CopyN(io.Discard, r, size/2)
-		return storage.Object{}, errors.Join(err, storage.ErrTemporary)
-	}
-	return h.Store.Put(ctx, key, r, size, cond)
-}
-
-func TestPushStartsAgainAfterATemporaryFailure(t *testing.T) {
-	store := &half{Store: mem.New()}
-	var moved atomic.Int64
-	p := newPipe(t, storage.Retry(store, storage.RetryPolicy{First: time.Millisecond}), func(c *transfer.Config) {
-		c.Progress = func(e transfer.Event) {
-			if e.Kind == transfer.Moved {
-				moved.Add(e.Bytes)
-			}
-		}
-	})
-	p.write("a.csv", "12345678")
-	report := p.must(push, 1)
-	require.EqualValues(t, 8, report.Bytes)
-	require.EqualValues(t, 8, moved.Load())
-	require.Equal(t, "12345678", stored(t, store, "a.csv"))
-	p.must(push, 0)
-}
-
-// deaf is a store that loses its first answer to a Put of each key.
-type deaf struct {
-	storage.Store
-	seen sync.Map
-}
-
-func (d *deaf) Put(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (storage.Object, error) {
-	o, err := d.Store.Put(ctx, key, r, size, cond)
-	if _, again := d.seen.LoadOrStore(key, true); !again && key != "first" {
-		return storage.Object{}, errors.Join(err, storage.ErrTemporary)
-	}
-	return o, err
-}
-
-func TestPushKnowsItsOwnUploadAgain(t *testing.T) {
-	store := &deaf{Store: mem.New()}
-	p := newPipe(t, storage.Retry(store, storage.RetryPolicy{First: time.Millisecond}))
-	p.write("first", "shows that the remote has sums")
-	p.must(push, 1)
-	p.write("a.csv", "mine")
-	p.must(push, 1)
-	p.must(push, 0)
-	require.Equal(t, "mine", stored(t, store, "a.csv"))
 }

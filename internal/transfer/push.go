@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -28,8 +27,8 @@ func (r *run) upload(ctx context.Context, s *Step) (e Entry, err error) {
 	started := StampOf(time.Now())
 	src := &source{run: r, ctx: ctx, f: f, step: s, digest: newDigest(r.sumWanted(s))}
 	o, err := r.cfg.Store.Put(ctx, s.Key, src, s.Local.Size, condition(s))
-	if errors.Is(err, storage.ErrChanged) {
-		o, err = r.arrived(ctx, src, err)
+	if errors.Is(err, storage.ErrChanged) && src.sent != nil {
+		o, err = r.ours(ctx, src, err)
 	}
 	if err != nil {
 		return e, err
@@ -37,20 +36,24 @@ func (r *run) upload(ctx context.Context, s *Step) (e Entry, err error) {
 	if strings.HasPrefix(o.Sum, md5Prefix) {
 		r.md5.Store(true)
 	}
-	if err := errors.Join(src.verify(), src.digest.check(&o)); err != nil {
+	if src.sent == nil {
+		return e, fmt.Errorf("upload %q: the storage did not read the file to its end", s.Key)
+	}
+	if err := src.sent.check(&o); err != nil {
 		return e, err
 	}
-	e = entryOf(&o, s.Local, src.digest.sum(), started)
+	// What is edited from here on is an edit of what was sent.
+	e = entryOf(&o, s.Local, src.sent.sum(), started)
 	return e, r.log.add(e)
 }
 
-// arrived looks whether the version that stood in the way of an upload is the
-// upload's own: the answer to the first attempt was lost, and the second found
-// what the first had made. Otherwise the conflict stands.
-func (r *run) arrived(ctx context.Context, src *source, conflict error) (storage.Object, error) {
+// ours looks whether the version that stood against another attempt is the one
+// that an earlier attempt has sent, and only its answer was lost. The remote must
+// vouch for the content; where it does not, the next sync compares it.
+func (r *run) ours(ctx context.Context, src *source, changed error) (storage.Object, error) {
 	o, err := r.cfg.Store.Stat(ctx, src.step.Key)
-	if err != nil || o.Sum == "" || src.digest.md5 == nil || src.digest.check(&o) != nil {
-		return o, conflict
+	if err != nil || !strings.HasPrefix(o.Sum, md5Prefix) || src.sent.md5 == nil || src.sent.check(&o) != nil {
+		return storage.Object{}, changed
 	}
 	return o, nil
 }
@@ -72,13 +75,30 @@ func (r *run) sumWanted(s *Step) string {
 }
 
 // A source reads a local file for an upload. At its end it makes sure that the
-// file did not change meanwhile, so that no mixture of versions is stored.
+// file did not change meanwhile, so that no mixture of versions is stored. It can
+// be rewound for another attempt.
 type source struct {
 	run    *run
 	digest *digest
 	ctx    context.Context
 	f      *os.File
 	step   *Step
+	sent   *digest // of the last attempt that read the file to its end
+}
+
+// Seek goes back to the beginning, and nowhere else.
+func (s *source) Seek(offset int64, whence int) (int64, error) {
+	if offset != 0 || whence == io.SeekEnd {
+		return 0, errors.ErrUnsupported
+	}
+	if whence == io.SeekCurrent {
+		return s.f.Seek(0, io.SeekCurrent)
+	}
+	if s.digest.size > 0 {
+		s.run.tell(Event{Kind: Moved, Key: s.step.Key, Action: s.step.Action, Bytes: -s.digest.size})
+	}
+	s.digest = newDigest(md5Prefix) // the remote may have to tell whose version it has
+	return s.f.Seek(0, io.SeekStart)
 }
 
 func (s *source) Read(p []byte) (int, error) {
@@ -94,25 +114,9 @@ func (s *source) Read(p []byte) (int, error) {
 		if changed := s.verify(); changed != nil {
 			return 0, changed
 		}
+		s.sent = s.digest
 	}
 	return n, err
-}
-
-// Seek lets an upload start again after a temporary failure: to the beginning is
-// the only way to go.
-func (s *source) Seek(offset int64, whence int) (int64, error) {
-	switch {
-	case offset == 0 && whence == io.SeekCurrent:
-		return s.digest.size, nil
-	case offset != 0 || whence != io.SeekStart:
-		return 0, fs.ErrInvalid
-	}
-	if _, err := s.f.Seek(0, io.SeekStart); err != nil {
-		return 0, err
-	}
-	s.run.tell(Event{Kind: Moved, Key: s.step.Key, Action: s.step.Action, Bytes: -s.digest.size})
-	s.digest.reset()
-	return 0, nil
 }
 
 func (s *source) verify() error {
