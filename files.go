@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/d6t/d6tpipe-go/internal/glob"
 	"github.com/d6t/d6tpipe-go/internal/storage"
@@ -27,6 +28,10 @@ type OpenOptions struct {
 	// Progress is told what happens, one call after the other, from several
 	// goroutines. It must be quick.
 	Progress func(Event)
+	// IdleTimeout is how long the storage may move no byte before that is an
+	// error, and tried again; 0 means 5 minutes, which is longer than a storage
+	// takes to put a large upload together.
+	IdleTimeout time.Duration
 	// Credentials are used instead of those that the repo API gives.
 	Credentials Credentials
 	// LocalFolders are the folders of this machine in which the files of a
@@ -84,7 +89,7 @@ func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll 
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := openStore(ctx, where, p.opts.LocalFolders)
+	store, err := openStore(where, p.opts)
 	if err != nil {
 		return nil, nil, err
 	}

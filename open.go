@@ -15,27 +15,25 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
 
-// idleTimeout is how long a storage may move no byte before the attempt counts as
-// failed.
-const idleTimeout = time.Minute
+const defaultIdleTimeout = 5 * time.Minute
 
 // openStore opens the storage of a pipe, rooted at the pipe's folder. Where a
 // server says that the files lie in a folder of this machine, that folder must be
-// below one of localFolders; nil allows all, as for a catalogue that is the
+// below one of o.LocalFolders; nil allows all, as for a catalogue that is the
 // user's own file.
-func openStore(ctx context.Context, s Storage, localFolders []string) (storage.Store, error) {
+func openStore(s Storage, o OpenOptions) (storage.Store, error) {
 	var store storage.Store
 	var err error
 	switch s.Protocol {
 	case ProtocolDir:
-		if err := checkLocalFolder(s.Location, localFolders); err != nil {
+		if err := checkLocalFolder(s.Location, o.LocalFolders); err != nil {
 			return nil, err
 		}
 		store, err = dir.New(s.Location)
 	case ProtocolS3, ProtocolManaged:
-		var o s3.Options
-		if o, err = s3Options(s); err == nil {
-			store, err = s3.New(o)
+		var bucket s3.Options
+		if bucket, err = s3Options(s); err == nil {
+			store, err = s3.New(bucket)
 		}
 	default:
 		return nil, fmt.Errorf("protocol %s: %w in this version; dir and s3 are", s.Protocol, ErrUnsupported)
@@ -47,7 +45,7 @@ func openStore(ctx context.Context, s Storage, localFolders []string) (storage.S
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return storage.Retry(storage.Idle(sub, idleTimeout), storage.RetryPolicy{}), nil
+	return storage.Retry(storage.Idle(sub, cmp.Or(o.IdleTimeout, defaultIdleTimeout)), storage.RetryPolicy{}), nil
 }
 
 // identity tells one place from another: two pipes of equal identity share their

@@ -2,10 +2,13 @@ package d6tpipe_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -243,4 +246,59 @@ func TestServerCannotGoThroughLinks(t *testing.T) {
 	require.NoError(t, err)
 	_, err = pipe.Pull(t.Context(), d6tpipe.PullOptions{})
 	require.ErrorIs(t, err, d6tpipe.ErrRefused)
+}
+
+// A step that adopts says that both sides are equal, and of the new storage it is
+// not known.
+func TestApplyAfterRepoint(t *testing.T) {
+	p := parties(t, "client")[0]
+	folder := addDir(t, p.api)
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales"})
+	c := p.open("sales")
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "a.csv"), []byte("1"), 0o644))
+	write(t, c, "a.csv", "1")
+	plan, err := c.PlanPush(t.Context(), d6tpipe.PushOptions{})
+	require.NoError(t, err)
+	other := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(other, "z.csv"), []byte("z"), 0o644))
+	_, err = p.api.Remotes().Update(t.Context(), d6tpipe.RemoteSettings{Name: "warehouse", Location: other})
+	require.NoError(t, err)
+	_, err = c.Apply(t.Context(), plan)
+	require.ErrorIs(t, err, d6tpipe.ErrConflict)
+	pull(t, c)
+	push(t, c)
+	_, err = c.RemoveOrphans(t.Context(), d6tpipe.OrphanOptions{Remove: true})
+	require.NoError(t, err)
+	require.Equal(t, "1", tree(t, c.Dir())["a.csv"])
+	require.FileExists(t, filepath.Join(other, "a.csv"))
+}
+
+func TestPullFromAStalledStorage(t *testing.T) {
+	stop := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("list-type") != "" {
+			fmt.Fprint(w, `<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a.csv</Key><Size>100</Size><ETag>"abc"</ETag><LastModified>2026-01-01T00:00:00Z</LastModified></Contents></ListBucketResult>`)
+			return
+		}
+		w.Header().Set("ETag", `"abc"`)
+		w.Header().Set("Content-Length", "100")
+		w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+		w.(http.Flusher).Flush()
+		select {
+		case <-stop:
+		case <-r.Context().Done():
+		}
+	}))
+	defer srv.Close()
+	defer close(stop)
+	p := parties(t, "client")[0]
+	_, err := p.api.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "warehouse", Protocol: d6tpipe.ProtocolS3, Location: "bucket",
+		Settings: []byte(`{"endpoint_url":"` + srv.URL + `"}`)})
+	require.NoError(t, err)
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales"})
+	c, err := d6tpipe.OpenPipe(t.Context(), p.api, "sales", d6tpipe.OpenOptions{IdleTimeout: 50 * time.Millisecond})
+	require.NoError(t, err)
+	_, err = c.Pull(t.Context(), d6tpipe.PullOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrUnavailable)
+	require.Empty(t, tree(t, c.Dir()))
 }

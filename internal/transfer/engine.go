@@ -21,6 +21,9 @@ import (
 func (s *Sync) Apply(ctx context.Context, p *Plan) (*Report, error) {
 	start := time.Now()
 	report := newReport(p)
+	if p.Place != s.cfg.Place {
+		return report, fmt.Errorf("%w: the plan was made for another remote", ErrConflict)
+	}
 	if keys := p.Conflicts(); len(keys) > 0 {
 		return report, &ConflictError{p.Direction, keys}
 	}

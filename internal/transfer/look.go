@@ -57,6 +57,7 @@ func (s *Sync) plan(ctx context.Context, req Request) (*Plan, error) {
 		return nil, err
 	}
 	p := newPlan(in, req, match)
+	p.Place = s.cfg.Place
 	if err := s.compare(ctx, p); err != nil {
 		return nil, err
 	}

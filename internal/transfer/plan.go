@@ -10,8 +10,10 @@ import (
 // into the scans they were made from, which nobody changes.
 type Plan struct {
 	Direction Direction `json:"direction"`
-	Mode      Mode      `json:"mode,omitempty"`
-	Merge     Merge     `json:"merge,omitempty"`
+	// Place is the remote that was looked at, as in Config.
+	Place string `json:"place,omitempty"`
+	Mode  Mode   `json:"mode,omitempty"`
+	Merge Merge  `json:"merge,omitempty"`
 	// Steps are sorted by key. A file that is the same on both sides has none.
 	Steps []Step `json:"steps"`
 	// Refused are the names that cannot be used, sorted by key.
