@@ -35,6 +35,11 @@ func (c Config) moveRepo(ctx context.Context, path string) (Config, error) {
 	if err != nil {
 		return c, err
 	}
+	if info, err := os.Lstat(to); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if to, err = filepath.EvalSymlinks(to); err != nil { // what a link names is meant, and not the link
+			return c, err
+		}
+	}
 	err = editProfiles(ctx, c.File, func(doc *profiles) error {
 		s, err := doc.settle(c.Profile)
 		if err != nil {

@@ -145,6 +145,19 @@ func TestMoveRepoOfLink(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+func TestMoveRepoThroughLink(t *testing.T) {
+	disk := t.TempDir()
+	link := filepath.Join(t.TempDir(), "disk")
+	require.NoError(t, os.Symlink(disk, link))
+	moved, err := newRepo(t, d6tpipe.ConfigSettings{}).MoveRepo(t.Context(), link)
+	require.NoError(t, err)
+	requireRepo(t, disk)
+	require.Equal(t, disk, moved.FileRepo)
+	target, err := os.Readlink(link)
+	require.NoError(t, err)
+	require.Equal(t, disk, target, "the link stays")
+}
+
 func TestMoveRepoWithoutFiles(t *testing.T) {
 	newHome(t)
 	cfg, err := d6tpipe.InitConfig(t.Context(), "", d6tpipe.InitOptions{})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/d6t/d6tpipe-go/internal/atomicfile"
 	"github.com/d6t/d6tpipe-go/internal/storage"
+	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
 
 // ImportOptions say how files come into a pipe's folder.
@@ -104,20 +105,27 @@ func (p *LocalPipe) importAll(ctx context.Context, keys []string, sources map[st
 			return &Error{Op: "import", Name: sources[key], Err: withKind(err)}
 		}
 	}
+	return p.local("import into pipe", func(s *transfer.Sync) error {
+		return s.Alone(ctx, func() error { return p.copyAll(ctx, keys, sources, move) })
+	})
+}
+
+// copyAll copies the sources to their keys. No pull or push is at work meanwhile.
+func (p *LocalPipe) copyAll(ctx context.Context, keys []string, sources map[string]string, move bool) error {
 	if err := os.MkdirAll(p.dir, 0o777); err != nil {
-		return &Error{Op: "import", Name: p.dir, Err: withKind(err)}
+		return err
 	}
 	root, err := os.OpenRoot(p.dir)
 	if err != nil {
-		return &Error{Op: "import", Name: p.dir, Err: withKind(err)}
+		return err
 	}
 	defer root.Close()
 	if err := sweepImports(p.dir); err != nil {
-		return &Error{Op: "import", Name: p.dir, Err: withKind(err)}
+		return err
 	}
 	for _, key := range keys {
 		if err := importFile(ctx, root, key, sources[key], move); err != nil {
-			return &Error{Op: "import", Name: sources[key], Err: withKind(err)}
+			return fmt.Errorf("%q: %w", sources[key], err)
 		}
 	}
 	return nil

@@ -121,6 +121,23 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// An import takes its turn with pulls and pushes.
+func TestImportWaits(t *testing.T) {
+	client, pipe := pulled(t)
+	file := filepath.Join(t.TempDir(), "x.csv")
+	require.NoError(t, os.WriteFile(file, []byte("x"), 0o644))
+	unlock, err := atomicfile.Lock(t.Context(), filepath.Join(client.cfg.FileRepo, ".d6tpipe", "sales", "manifest"))
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err = pipe.ImportFiles(ctx, []string{file}, d6tpipe.ImportOptions{Move: true})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.FileExists(t, file)
+	require.NoError(t, unlock())
+	require.NoError(t, pipe.ImportFiles(t.Context(), []string{file}, d6tpipe.ImportOptions{Move: true}))
+	require.Equal(t, "x", content(t, pipe, "x.csv"))
+}
+
 func TestDeleteLocalKeepsWhatIsNotNamed(t *testing.T) {
 	_, pipe := pulled(t)
 	write(t, pipe, "a.csv", "edited here")

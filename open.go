@@ -106,7 +106,13 @@ type s3Settings struct {
 	Insecure      bool   `json:"insecure"`      // http to other machines is meant so
 	Unconditional bool   `json:"unconditional"` // the storage does not know If-Match on a PUT
 	NoSums        bool   `json:"no_sums"`       // its ETags are no MD5 (SSE-KMS)
+}
 
+// s3Credentials are an S3 remote's credentials. They may hold its settings too, as
+// in the Python client, but no keys are taken from the settings: those are shown
+// and kept in plain files.
+type s3Credentials struct {
+	s3Settings
 	AccessKey    string `json:"aws_access_key_id"`
 	Key          string `json:"key"`
 	SecretKey    string `json:"aws_secret_access_key"`
@@ -115,9 +121,9 @@ type s3Settings struct {
 }
 
 func s3Options(s Storage) (s3.Options, error) {
-	var set s3Settings
+	var set s3Credentials
 	if len(s.Options) > 0 {
-		if err := decodeJSON(s.Options, &set); err != nil {
+		if err := decodeJSON(s.Options, &set.s3Settings); err != nil {
 			return s3.Options{}, &FieldError{Field: "settings", Reason: err.Error()}
 		}
 	}

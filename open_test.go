@@ -302,3 +302,19 @@ func TestPullFromAStalledStorage(t *testing.T) {
 	require.ErrorIs(t, err, d6tpipe.ErrUnavailable)
 	require.Empty(t, tree(t, c.Dir()))
 }
+
+// Settings are shown and kept in plain files; keys are taken from credentials
+// only, so that nobody gets used to keep them there.
+func TestKeysInSettingsAreNotUsed(t *testing.T) {
+	gateway := s3test.Start(t)
+	p := parties(t, "client")[0]
+	settings, err := json.Marshal(map[string]string{"endpoint_url": gateway.Endpoint,
+		"aws_access_key_id": gateway.AccessKey, "aws_secret_access_key": gateway.SecretKey})
+	require.NoError(t, err)
+	_, err = p.api.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "warehouse", Protocol: d6tpipe.ProtocolS3,
+		Location: gateway.Bucket(t), Settings: settings})
+	require.NoError(t, err)
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales"})
+	_, err = p.open("sales").Pull(t.Context(), d6tpipe.PullOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrPermission)
+}

@@ -37,6 +37,17 @@ func (s *Sync) Apply(ctx context.Context, p *Plan) (*Report, error) {
 	return report, partial
 }
 
+// Alone calls do while no sync or removal is at work on the folder, in this
+// process or another. do must not use the Sync.
+func (s *Sync) Alone(ctx context.Context, do func() error) error {
+	unlock, err := s.manifest.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return do()
+}
+
 // locked calls do while nobody else changes the folder or the manifest, in this
 // process or another, and takes away what dead processes left.
 func (s *Sync) locked(ctx context.Context, do func(*writer) error) error {
