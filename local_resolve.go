@@ -32,6 +32,9 @@ func (s *localState) show(row *localRow) (json.RawMessage, error) {
 func (s *localState) ancestors(p PipeSettings) ([]PipeSettings, error) {
 	var chain []PipeSettings
 	for name := p.Parent; name != ""; name = chain[len(chain)-1].Parent {
+		if name == p.Name { // asked first: p itself need not be in the catalogue yet
+			return nil, &FieldError{Field: "parent", Reason: "The parents go round in a circle: " + chainText(p, chain) + " -> " + name + "."}
+		}
 		row, ok := s.tables[catalog.Pipes].rows[name]
 		if !ok {
 			return nil, &Error{Op: "get parent", Name: name, Err: ErrNotFound}
@@ -39,8 +42,6 @@ func (s *localState) ancestors(p PipeSettings) ([]PipeSettings, error) {
 		parent, _ := row.rec.(PipeSettings)
 		chain = append(chain, parent)
 		switch {
-		case name == p.Name:
-			return nil, &FieldError{Field: "parent", Reason: "The parents go round in a circle: " + chainText(p, chain) + "."}
 		case len(chain) > maxAncestors:
 			return nil, &FieldError{Field: "parent", Reason: fmt.Sprintf("More than %d parents stand one above the other.", maxAncestors)}
 		case parent.Remote != "":

@@ -371,6 +371,23 @@ func TestLocalCircles(t *testing.T) {
 	require.ErrorContains(t, err, "More than 32 parents")
 }
 
+// A pipe that comes back under the name of a deleted parent must not close a
+// circle: the file would be refused by everybody from then on.
+func TestLocalCircleThroughADeletedParent(t *testing.T) {
+	api, path := local(t)
+	for _, p := range []d6tpipe.PipeSettings{s3pipe("root"), {Name: "child", Parent: "root"}, {Name: "grandchild", Parent: "child"}} {
+		_, err := api.Pipes().Create(t.Context(), p)
+		require.NoError(t, err)
+	}
+	require.NoError(t, api.Pipes().Delete(t.Context(), "root"))
+	_, err := api.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "root", Parent: "grandchild"})
+	require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+	require.ErrorContains(t, err, "root -> grandchild -> child -> root")
+	names, err := openLocal(t, path).Pipes().Names(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"child", "grandchild"}, names)
+}
+
 func TestLocalPythonPaths(t *testing.T) {
 	for _, c := range []struct{ in, location, dir string }{
 		{`{"name":"p","protocol":"s3","location":"bucket","options":{"remotepath":"s3://bucket/x/y"}}`, "bucket", "x/y"},
