@@ -55,7 +55,7 @@ func (c *APIClient) WithoutToken() *APIClient {
 	s := *c.server
 	s.session = newSession(s.session.store, s.session.key)
 	s.session.known = true
-	return newAPIClient(&s, c.cfg)
+	return newAPIClient(&s, c.cfg())
 }
 
 // WhoAmI asks the server who the caller is. Without a token, or with one that

@@ -107,7 +107,7 @@ func NewAPIClient(cfg Config) (*APIClient, error) {
 }
 
 func newAPIClient(s *server, cfg Config) *APIClient {
-	return &APIClient{catalogue: catalogue{s, cfg}, server: s}
+	return &APIClient{catalogue: catalogue{s, hide(cfg)}, server: s}
 }
 
 // WithLimits returns a client with other limits. It shares everything else
@@ -115,7 +115,7 @@ func newAPIClient(s *server, cfg Config) *APIClient {
 func (c *APIClient) WithLimits(limits Limits) *APIClient {
 	s := *c.server
 	s.limits = limits.WithDefaults()
-	return newAPIClient(&s, c.cfg)
+	return newAPIClient(&s, c.cfg())
 }
 
 // CloseIdleConnections closes connections that are kept for later calls.

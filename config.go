@@ -52,15 +52,13 @@ type Config struct {
 	// Tokens, when not nil, is where the token is kept, see [Config.TokenStore].
 	Tokens TokenStore
 
-	// left is behind a pointer, because package fmt prints an unexported field
-	// as it is.
 	left *leftToken
 }
 
 // leftToken is a token that the Python client left in the file of profiles.
 type leftToken struct {
 	key     TokenKey // with the server that stands beside it in the file
-	token   Secret
+	token   hidden[Secret]
 	deleted atomic.Bool // by this process; all copies of the Config know
 }
 
@@ -69,7 +67,7 @@ func (c Config) leftFor(key TokenKey) (Secret, bool) {
 	if c.left == nil || c.left.key != key || c.left.deleted.Load() {
 		return "", false
 	}
-	return c.left.token, true
+	return c.left.token(), true
 }
 
 // The environment variables that this package reads.

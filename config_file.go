@@ -189,5 +189,5 @@ func leftBehind(profile, server string, token Secret) *leftToken {
 	if token == "" || err != nil {
 		return nil
 	}
-	return &leftToken{key: TokenKey{Profile: profile, Origin: origin}, token: token}
+	return &leftToken{key: TokenKey{Profile: profile, Origin: origin}, token: hide(token)}
 }

@@ -18,7 +18,7 @@ import (
 type Pipe struct {
 	*LocalPipe
 	api  API
-	opts OpenOptions
+	opts hidden[OpenOptions]
 }
 
 // OpenOptions say how to work with a pipe's files. The zero value is fine.
@@ -67,7 +67,7 @@ func OpenPipe(ctx context.Context, api API, name string, o OpenOptions) (*Pipe, 
 	if err != nil {
 		return nil, &Error{Op: "open pipe", Name: name, Err: withKind(err)}
 	}
-	return &Pipe{LocalPipe: l, api: api, opts: o}, nil
+	return &Pipe{LocalPipe: l, api: api, opts: hide(o)}, nil
 }
 
 // open connects the folder with the remote, for what role may do there.
@@ -76,8 +76,8 @@ func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll 
 	if err != nil {
 		return nil, nil, err
 	}
-	if p.opts.Credentials != nil {
-		where.Credentials = p.opts.Credentials.For(role)
+	if p.opts().Credentials != nil {
+		where.Credentials = p.opts().Credentials.For(role)
 	}
 	if role == RoleWrite && len(where.Credentials) == 0 && p.hasReadCredentials(ctx) {
 		return nil, nil, fmt.Errorf("%w: there are credentials to read the remote, and none to write to it", ErrPermission)
@@ -89,13 +89,13 @@ func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll 
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := openStore(where, p.opts)
+	store, err := openStore(where, p.opts())
 	if err != nil {
 		return nil, nil, err
 	}
 	s, err = transfer.Open(transfer.Config{
 		Store: store, Place: place, Dir: p.dir, State: p.state, Match: matchAll(where.Filters),
-		Workers: p.opts.Workers, Progress: p.progress(),
+		Workers: p.opts().Workers, Progress: p.progress(),
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
@@ -107,8 +107,8 @@ func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll 
 // credentials we lack: what is said in credentials, such as the endpoint, is then
 // unknown, and a push would go somewhere else.
 func (p *Pipe) hasReadCredentials(ctx context.Context) bool {
-	if p.opts.Credentials != nil {
-		return len(p.opts.Credentials.For(RoleRead)) > 0
+	if p.opts().Credentials != nil {
+		return len(p.opts().Credentials.For(RoleRead)) > 0
 	}
 	where, err := p.api.Storage(ctx, p.Name(), RoleRead, false)
 	return err == nil && len(where.Credentials) > 0

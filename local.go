@@ -54,7 +54,7 @@ func NewAPILocal(cfg Config) (*APILocal, error) {
 	if _, err := file.read(context.Background()); err != nil {
 		return nil, err
 	}
-	return &APILocal{catalogue{localBackend{file}, cfg}, file}, nil
+	return &APILocal{catalogue{localBackend{file}, hide(cfg)}, file}, nil
 }
 
 // Transact makes several changes one: tx is the catalogue as it is now, what

@@ -36,10 +36,10 @@ var _ = [1]struct{}{}[EventFinished-EventKind(transfer.Finished)]
 
 // progress hands the engine's events on; nil when nobody listens.
 func (p *Pipe) progress() func(transfer.Event) {
-	if p.opts.Progress == nil {
+	if p.opts().Progress == nil {
 		return nil
 	}
 	return func(e transfer.Event) {
-		p.opts.Progress(Event{Kind: EventKind(e.Kind), Key: e.Key, Action: Action(e.Action), Files: e.Files, Bytes: e.Bytes, Err: withKind(e.Err)})
+		p.opts().Progress(Event{Kind: EventKind(e.Kind), Key: e.Key, Action: Action(e.Action), Files: e.Files, Bytes: e.Bytes, Err: withKind(e.Err)})
 	}
 }

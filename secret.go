@@ -29,6 +29,12 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText returns "***", so that no encoder writes a secret by accident.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// hidden keeps what has secrets in it in an unexported field, where package fmt
+// prints everything as it is, and under verbs such as %s what pointers lead to.
+type hidden[T any] func() T
+
+func hide[T any](v T) hidden[T] { return func() T { return v } }
+
 // Credentials are what a storage asks for before it lets someone in, under the
 // names that the Python client uses: aws_access_key_id, aws_secret_access_key,
 // aws_session_token, endpoint_url and region_name for S3 (key and secret work

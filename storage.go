@@ -150,11 +150,11 @@ func (p PipeSettings) filters() (all []Filter) {
 // catalogue is the half of an API that both implementations share.
 type catalogue struct {
 	backend catalog.Backend
-	cfg     Config
+	cfg     hidden[Config]
 }
 
 // Config is the profile with which the API was opened.
-func (c catalogue) Config() Config { return c.cfg }
+func (c catalogue) Config() Config { return c.cfg() }
 
 // Remotes is the collection of storage places.
 func (c catalogue) Remotes() *Collection[RemoteSettings] {

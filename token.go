@@ -43,7 +43,7 @@ type TokenStore interface {
 // are kept in c.Tokens if it is not nil, else in the file c.TokenFile if there is
 // one, else in the keyring of the operating system; never anywhere else.
 // Deleting a token removes the one that the Python client left as well.
-func (c Config) TokenStore() TokenStore { return configTokens{&c} }
+func (c Config) TokenStore() TokenStore { return configTokens{hide(c)} }
 
 // stored is where tokens are kept.
 func (c Config) stored() TokenStore {
@@ -57,31 +57,29 @@ func (c Config) stored() TokenStore {
 	}
 }
 
-// configTokens holds a pointer, because package fmt would print the secrets of a
-// Config in an unexported field.
-type configTokens struct{ cfg *Config }
+type configTokens struct{ cfg hidden[Config] }
 
 func (t configTokens) Token(ctx context.Context, key TokenKey) (Secret, error) {
 	if token := Secret(strings.TrimSpace(os.Getenv(envToken))); token != "" {
 		return token, checkToken(envToken, key, token)
 	}
-	token, err := t.cfg.stored().Token(ctx, key)
-	if left, ok := t.cfg.leftFor(key); ok && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrKeyring)) {
+	token, err := t.cfg().stored().Token(ctx, key)
+	if left, ok := t.cfg().leftFor(key); ok && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrKeyring)) {
 		return left, checkToken("token", key, left)
 	}
 	return token, err
 }
 
 func (t configTokens) SetToken(ctx context.Context, key TokenKey, token Secret) error {
-	return t.cfg.stored().SetToken(ctx, key, token)
+	return t.cfg().stored().SetToken(ctx, key, token)
 }
 
 func (t configTokens) DeleteToken(ctx context.Context, key TokenKey) error {
 	var err error
-	if _, ok := t.cfg.leftFor(key); ok {
-		err = t.cfg.dropLeft(ctx)
+	if _, ok := t.cfg().leftFor(key); ok {
+		err = t.cfg().dropLeft(ctx)
 	}
-	return errors.Join(err, t.cfg.stored().DeleteToken(ctx, key))
+	return errors.Join(err, t.cfg().stored().DeleteToken(ctx, key))
 }
 
 // dropLeft removes the token that the Python client left in the file.

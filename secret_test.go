@@ -1,0 +1,52 @@
+package d6tpipe_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/d6t/d6tpipe-go"
+)
+
+// Whoever prints or logs what this package gives them shows no secret.
+func TestNothingPrintsASecret(t *testing.T) {
+	dir := t.TempDir()
+	cfg := d6tpipe.Config{Profile: "p", Server: "http://127.0.0.1:1", Catalog: filepath.Join(dir, "catalog.json"), FileRepo: filepath.Join(dir, "files"),
+		Key: "canary", Tokens: d6tpipe.MemoryTokens()}
+	client, err := d6tpipe.NewAPIClient(cfg)
+	require.NoError(t, err)
+	require.NoError(t, cfg.Tokens.SetToken(t.Context(), d6tpipe.TokenKey{Profile: "p", Origin: cfg.Server}, "canary"))
+	_, err = client.Pipes().Get(t.Context(), "p") // it knows its token now
+	require.ErrorIs(t, err, d6tpipe.ErrUnavailable)
+	local, err := d6tpipe.NewAPILocal(cfg)
+	require.NoError(t, err)
+	keys := d6tpipe.Credentials{"password": "canary"}
+	_, err = local.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p", Protocol: d6tpipe.ProtocolS3, Location: "b", Credentials: keys})
+	require.NoError(t, err)
+	pipe, err := d6tpipe.OpenPipe(t.Context(), local, "p", d6tpipe.OpenOptions{Credentials: keys})
+	require.NoError(t, err)
+	storage, err := local.Storage(t.Context(), "p", d6tpipe.RoleRead, false)
+	require.NoError(t, err)
+	require.Len(t, storage.Credentials, 1)
+
+	quiet := func(values ...any) {
+		for _, v := range values {
+			var log bytes.Buffer
+			slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v)
+			slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", v)
+			raw, _ := json.Marshal(v) // what cannot be marshalled shows nothing
+			for _, shown := range []string{fmt.Sprint(v), fmt.Sprintf("%+v", v), fmt.Sprintf("%#v", v), under("%s", v), under("%q", v), under("%d", v), log.String(), string(raw)} {
+				require.NotContains(t, shown, "canary", "%T", v)
+			}
+		}
+	}
+	quiet(cfg, &cfg, cfg.TokenStore(), cfg.Tokens, client, *client, client.WithoutToken(), client.Pipes(), *client.Remotes(), local, *local, local.Pipes(), pipe, *pipe, pipe.LocalPipe, storage, &storage)
+	quiet(keys, &keys, d6tpipe.Secret("canary"), d6tpipe.OpenOptions{Credentials: keys}, d6tpipe.ConfigSettings{Key: "canary"})
+	quiet(d6tpipe.RemoteSettings{ReadCredentials: keys, WriteCredentials: keys}, &d6tpipe.PipeSettings{Credentials: keys}, struct{ P d6tpipe.PipeSettings }{d6tpipe.PipeSettings{Credentials: keys}})
+	require.NoError(t, local.Transact(t.Context(), func(tx d6tpipe.API) error { quiet(tx); return nil }))
+}
