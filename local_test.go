@@ -268,7 +268,7 @@ func TestLocalInheritance(t *testing.T) {
 		{"name":"half","protocol":"s3","location":"b","credentials":{"read":{"key":"k"}}},
 		{"name":"bare","protocol":"ftp","location":"h"}]}`)
 	require.JSONEq(t, `{"name":"leaf","parent":"mid","parent-ultimate":"root","protocol":"s3","location":"b","role":"write","schema":{"x":[1]},
-		"options":{"exclude":"*.tmp","remotepath":"s3://b/a/c/"},"filters":[{"prefix":"/c","include":"c/*"}]}`,
+		"options":{"exclude":"*.tmp","remotepath":"s3://b/a/c/"},"filters":[{"prefix":"c","include":"c/*"}]}`,
 		do(t, api, catalog.Get, "pipes", "leaf", ""))
 	for _, c := range []struct{ pipe, in, want string }{
 		{"leaf", `{"role":"read"}`, `{"aws_access_key_id":"rk","aws_secret_access_key":"rs"}`},
@@ -296,6 +296,26 @@ func TestLocalInheritance(t *testing.T) {
 	}
 	_, err = api.Backend().Do(t.Context(), catalog.Get, "pipes/leaf/credentials", "", json.RawMessage(`{"role":"revoke"}`))
 	require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+}
+
+// A parent's filter sees the same key however the child's folder is written.
+func TestLocalFilterOfAParent(t *testing.T) {
+	for _, dir := range []string{"sub", "sub/", "/sub", "/sub/"} {
+		api, _ := local(t)
+		root := s3pipe("root")
+		root.Options.Include = "sub/*.csv"
+		for _, p := range []d6tpipe.PipeSettings{root, {Name: "child", Parent: "root", Options: d6tpipe.PipeOptions{Dir: dir}}, {Name: "leaf", Parent: "child"}} {
+			_, err := api.Pipes().Create(t.Context(), p)
+			require.NoError(t, err)
+		}
+		for _, name := range []string{"child", "leaf"} {
+			s, err := api.Storage(t.Context(), name, d6tpipe.RoleRead, false)
+			require.NoError(t, err)
+			require.Len(t, s.Filters, 1)
+			require.True(t, s.Filters[0].Matcher()("a.csv"), "%s in %s", name, dir)
+			require.False(t, s.Filters[0].Matcher()("a.txt"), "%s in %s", name, dir)
+		}
+	}
 }
 
 // An answer that is sent back changes nothing, whatever the record is.

@@ -54,7 +54,7 @@ func (p PipeSettings) Inherit(ancestors ...PipeSettings) PipeSettings {
 	}
 	dir := p.Options.Dir
 	for _, a := range ancestors {
-		if f := (Filter{Prefix: dir, Include: a.Options.Include, Exclude: a.Options.Exclude}); f.Include != "" || f.Exclude != "" {
+		if f := (Filter{Prefix: trimDir(dir), Include: a.Options.Include, Exclude: a.Options.Exclude}); f.Include != "" || f.Exclude != "" {
 			p.Filters = append(p.Filters, f)
 		}
 		if p.Protocol == "" {
