@@ -132,7 +132,8 @@ func (s *localState) tidy(fields *jsonfile.Object, old *localRow) error {
 	if p.Parent != "" {
 		s.dropInherited(fields, p, old.pipe())
 	}
-	if o := p.Options; o.RemotePath != "" && o.Dir == "" && p.Parent == "" && p.Remote == "" {
+	// What has a role is an answer that comes back, perhaps changed.
+	if o := p.Options; o.RemotePath != "" && o.Dir == "" && p.Parent == "" && p.Remote == "" && p.Role == "" {
 		return adoptPath(fields, p)
 	}
 	return nil

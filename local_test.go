@@ -357,6 +357,31 @@ func TestLocalAnswersAreHarmless(t *testing.T) {
 	}
 }
 
+// Who changes an answer and sends it back changes what they changed; the
+// remotepath in it is no wish.
+func TestLocalChangedAnswers(t *testing.T) {
+	for _, c := range []struct {
+		dir    string
+		change func(p *d6tpipe.PipeSettings)
+		want   string
+	}{
+		{"", func(p *d6tpipe.PipeSettings) { p.Location = "new" }, "s3://new/"},
+		{"d", func(p *d6tpipe.PipeSettings) { p.Location = "new" }, "s3://new/d/"},
+		{"d", func(p *d6tpipe.PipeSettings) { p.Options.Dir = "" }, "s3://bucket/"},
+		{"", func(p *d6tpipe.PipeSettings) { p.Protocol = d6tpipe.ProtocolSFTP }, "/"},
+	} {
+		api, _ := local(t)
+		p := s3pipe("p")
+		p.Options.Dir = c.dir
+		p, err := api.Pipes().Create(t.Context(), p)
+		require.NoError(t, err)
+		c.change(&p)
+		p, err = api.Pipes().Replace(t.Context(), p)
+		require.NoError(t, err, c.want)
+		require.Equal(t, c.want, p.Options.RemotePath)
+	}
+}
+
 func TestLocalMoveToAnotherParent(t *testing.T) {
 	api, path := localFile(t, `{"pipes":[{"name":"a","protocol":"s3","location":"one"},{"name":"b","protocol":"ftp","location":"two"},{"name":"c","parent":"a"}]}`)
 	p, err := api.Pipes().Get(t.Context(), "c")
