@@ -91,7 +91,7 @@ func readCatalogue(ctx context.Context, src API) (remotes []outgoing[RemoteSetti
 			return nil, nil, err
 		}
 		out := outgoing[RemoteSettings]{name: r.Name, rec: r}
-		if r.Protocol == ProtocolManaged || r.Protocol == ProtocolS3 && strings.Contains(r.Location, "/") {
+		if managed(r.Protocol, r.Location) {
 			out.refuse = errManaged
 		}
 		remotes = append(remotes, out)
@@ -117,13 +117,19 @@ func readCatalogue(ctx context.Context, src API) (remotes []outgoing[RemoteSetti
 
 var errManaged = fmt.Errorf("%w: the files lie in storage that only the server can open; create it anew and push", ErrUnsupported)
 
+// managed reports whether a server owns the storage: it shows it as S3 with a
+// location that is a folder of its bucket.
+func managed(protocol Protocol, location string) bool {
+	return protocol == ProtocolManaged || protocol == ProtocolS3 && strings.Contains(location, "/")
+}
+
 // pack takes out of a pipe what its API filled in and puts its credentials in.
 func pack(ctx context.Context, api API, p PipeSettings, shown map[string]PipeSettings, keys map[string]keyring) (out outgoing[PipeSettings], err error) {
 	out.name, out.rec = p.Name, ownFields(p, shown[p.Parent])
 	switch {
 	case p.Remote != "":
 		return out, nil
-	case p.Protocol == ProtocolManaged || p.Parent == "" && p.Location == "":
+	case managed(p.Protocol, p.Location) || p.Parent == "" && p.Location == "":
 		out.refuse = errManaged
 		return out, nil
 	}

@@ -2,12 +2,33 @@ package d6tpipe_test
 
 import (
 	"encoding/json"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/wire"
+	"github.com/d6t/d6tpipe-go/internal/wire/wiretest"
 )
+
+// What a server stores itself stays there, and so do its short-lived keys.
+func TestCopyCatalogLeavesManagedStorage(t *testing.T) {
+	server := httptest.NewServer(wire.New(wiretest.New(localAPI(t).Backend()), wire.Options{}))
+	t.Cleanup(server.Close)
+	src := dialAs(t, server.URL)
+	_, err := src.Register(t.Context(), "alice", "alice@example.com", "secret")
+	require.NoError(t, err)
+	for _, p := range []d6tpipe.PipeSettings{{Name: "free"}, {Name: "child", Parent: "free", Options: d6tpipe.PipeOptions{Dir: "x"}}} {
+		_, err := src.Pipes().Create(t.Context(), p)
+		require.NoError(t, err)
+	}
+	dst, path := local(t)
+	report, err := d6tpipe.CopyCatalog(t.Context(), dst, src, d6tpipe.CopyOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrPartial)
+	require.Equal(t, 2, report.Count(d6tpipe.RecordFailed), "%+v", report)
+	require.NoFileExists(t, path)
+}
 
 // Users start in local mode, switch to a server, and may want to come back.
 func TestCopyCatalogToAServerAndBack(t *testing.T) {
