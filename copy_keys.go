@@ -35,7 +35,7 @@ func readKeyring(ctx context.Context, api API, pipe string) (ring keyring, err e
 
 // refused tells an answer about one record from a failure that concerns all.
 func refused(err error) bool {
-	for _, kind := range []error{ErrPermission, ErrNotFound, ErrInvalid, ErrUnsupported, ErrExists} {
+	for _, kind := range []error{ErrPermission, ErrNotFound, ErrInvalid, ErrUnsupported, ErrExists, ErrTooLarge} {
 		if errors.Is(err, kind) {
 			return true
 		}

@@ -3,6 +3,7 @@ package d6tpipe_test
 import (
 	"encoding/json"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,6 +29,25 @@ func TestCopyCatalogLeavesManagedStorage(t *testing.T) {
 	require.ErrorIs(t, err, d6tpipe.ErrPartial)
 	require.Equal(t, 2, report.Count(d6tpipe.RecordFailed), "%+v", report)
 	require.NoFileExists(t, path)
+}
+
+// One record that is too large for a server does not hold up the others.
+func TestCopyCatalogGoesOnAfterALargeRecord(t *testing.T) {
+	src, _ := local(t)
+	for _, name := range []string{"a", "b", "c"} {
+		p := s3pipe(name)
+		if name == "b" {
+			p.Schema = json.RawMessage(`"` + strings.Repeat("x", 2<<20) + `"`)
+		}
+		_, err := src.Pipes().Create(t.Context(), p)
+		require.NoError(t, err)
+	}
+	server := httptest.NewServer(wire.Handler(localAPI(t).Backend()))
+	t.Cleanup(server.Close)
+	dst := dialAs(t, server.URL)
+	report, err := d6tpipe.CopyCatalog(t.Context(), dst, src, d6tpipe.CopyOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrPartial)
+	require.Equal(t, 2, report.Count(d6tpipe.RecordCreated), "%+v", report)
 }
 
 // Users start in local mode, switch to a server, and may want to come back.
