@@ -107,10 +107,7 @@ func (p PipeSettings) Validate() error {
 	case p.Parent == p.Name:
 		return &FieldError{Field: "parent", Reason: "A pipe cannot be its own parent."}
 	}
-	if err := checkObject("settings", p.Settings); err != nil {
-		return err
-	}
-	if err := checkDir("settings", optionsOf(p.Settings).Dir); err != nil {
+	if err := checkSettings(p.Settings); err != nil {
 		return err
 	}
 	if err := checkDir("options", p.Options.Dir); err != nil {

@@ -71,10 +71,7 @@ func (r RemoteSettings) Validate() error {
 	if r.Location == "" && r.Protocol != ProtocolManaged {
 		return &FieldError{Field: "location", Reason: "This field is required."}
 	}
-	if err := checkObject("settings", r.Settings); err != nil {
-		return err
-	}
-	if err := checkDir("settings", optionsOf(r.Settings).Dir); err != nil {
+	if err := checkSettings(r.Settings); err != nil {
 		return err
 	}
 	if err := r.ReadCredentials.check("readCredentials"); err != nil {
@@ -113,21 +110,19 @@ func (r RemoteSettings) reveal() (json.RawMessage, error) {
 	}{fields(r), r.ReadCredentials.reveal(), r.WriteCredentials.reveal()}, r.Extra)
 }
 
-// checkObject refuses what is not a JSON object.
-func checkObject(field string, raw json.RawMessage) error {
-	if len(raw) == 0 {
-		return nil
+// checkSettings refuses settings that are not a JSON object, or in which a folder
+// or a filter is no string: to read them as none would move the pipe.
+func checkSettings(raw json.RawMessage) error {
+	options, err := optionsOf(raw)
+	if err != nil {
+		return err
 	}
-	var object map[string]json.RawMessage
-	if err := decodeJSON(raw, &object); err != nil {
-		return &FieldError{Field: field, Reason: "This field must be a JSON object."}
-	}
-	return nil
+	return checkDir("settings", options.Dir)
 }
 
 // optionsOf reads the first generation's settings as options: remotedir (dir)
-// and pipedir are the folder. Settings that are no object have been refused.
-func optionsOf(settings json.RawMessage) PipeOptions {
+// and pipedir are the folder.
+func optionsOf(settings json.RawMessage) (PipeOptions, error) {
 	var first struct {
 		Dir       string `json:"dir"`
 		RemoteDir string `json:"remotedir"`
@@ -135,9 +130,12 @@ func optionsOf(settings json.RawMessage) PipeOptions {
 		Include   string `json:"include"`
 		Exclude   string `json:"exclude"`
 	}
-	if len(settings) == 0 || decodeJSON(settings, &first) != nil {
-		return PipeOptions{}
+	if len(settings) == 0 {
+		return PipeOptions{}, nil
+	}
+	if decodeJSON(settings, &first) != nil {
+		return PipeOptions{}, &FieldError{Field: "settings", Reason: "This field must be a JSON object, in which dir, remotedir, pipedir, include and exclude are strings."}
 	}
 	dir := joinDir(joinDir(first.Dir, first.RemoteDir), first.PipeDir)
-	return PipeOptions{Dir: dir, Include: first.Include, Exclude: first.Exclude}
+	return PipeOptions{Dir: dir, Include: first.Include, Exclude: first.Exclude}, nil
 }

@@ -97,12 +97,20 @@ func remotePath(protocol Protocol, location, dir string) string {
 // if it names one. Credentials are not filled in.
 func (p PipeSettings) storage(remote RemoteSettings) (Storage, error) {
 	s := Storage{Protocol: p.Protocol, Location: p.Location, Filters: p.filters()}
+	first, err := optionsOf(p.Settings)
+	if err != nil { // a server's answer, not checked before
+		return s, err
+	}
 	if p.Remote != "" {
-		first := optionsOf(p.Settings)
+		base, err := optionsOf(remote.Settings)
+		if err != nil {
+			return s, err
+		}
 		s.Protocol, s.Location, s.Options = remote.Protocol, remote.Location, remote.Settings
-		s.Dir = joinDir(joinDir(optionsOf(remote.Settings).Dir, first.Dir), p.Options.Dir)
-		if bucket, dir, below := strings.Cut(s.Location, "/"); below && (s.Protocol == ProtocolS3 || s.Protocol == ProtocolManaged) {
-			s.Location, s.Dir = bucket, joinDir(dir, s.Dir) // a server's own storage: bucket/user/remote
+		s.Dir = joinDir(joinDir(base.Dir, first.Dir), p.Options.Dir)
+		if s.Protocol == ProtocolS3 || s.Protocol == ProtocolManaged { // a managed remote is a folder of a bucket
+			bucket, folder, _ := strings.Cut(s.Location, "/")
+			s.Location, s.Dir = bucket, joinDir(folder, s.Dir)
 		}
 	} else {
 		s.Options = p.Settings
@@ -136,7 +144,7 @@ func (p PipeSettings) storage(remote RemoteSettings) (Storage, error) {
 func (p PipeSettings) filters() (all []Filter) {
 	own := []Filter{{Include: p.Options.Include, Exclude: p.Options.Exclude}}
 	if p.Remote != "" {
-		first := optionsOf(p.Settings)
+		first, _ := optionsOf(p.Settings) // what cannot be read was refused
 		own = append(own, Filter{Include: first.Include, Exclude: first.Exclude})
 	}
 	for _, f := range slices.Concat(own, p.Filters) {

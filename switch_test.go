@@ -31,6 +31,23 @@ func TestCopyCatalogLeavesManagedStorage(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
+// The first generation's managed remotes are folders of the server's bucket.
+func TestStorageOfAManagedRemote(t *testing.T) {
+	server := httptest.NewServer(wire.New(wiretest.New(localAPI(t).Backend()), wire.Options{}))
+	t.Cleanup(server.Close)
+	api := dialAs(t, server.URL)
+	_, err := api.Register(t.Context(), "alice", "alice@example.com", "secret")
+	require.NoError(t, err)
+	_, err = api.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "free", Protocol: d6tpipe.ProtocolManaged})
+	require.NoError(t, err)
+	_, err = api.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "free", Remote: "free", Settings: json.RawMessage(`{"remotedir":"a/"}`)})
+	require.NoError(t, err)
+	s, err := api.Storage(t.Context(), "free", d6tpipe.RoleWrite, false)
+	require.NoError(t, err)
+	require.Equal(t, "managed", s.Location)
+	require.Equal(t, "alice/free/a", s.Dir)
+}
+
 // One record that is too large for a server does not hold up the others.
 func TestCopyCatalogGoesOnAfterALargeRecord(t *testing.T) {
 	src, _ := local(t)

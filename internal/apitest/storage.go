@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/catalog"
 )
 
 var storageCases = []testCase{
@@ -92,6 +93,16 @@ var storageCases = []testCase{
 		sameJSON(t, string(firstGen().Settings), string(s.Options))
 		keyID(t, api, "p", d6tpipe.RoleRead, "read-id")
 		keyID(t, api, "p", d6tpipe.RoleWrite, "write-id")
+	}},
+	{"a folder or a filter that is no string", func(t *testing.T, api d6tpipe.API) {
+		_, err := api.Remotes().Create(t.Context(), firstGen())
+		require.NoError(t, err)
+		for _, settings := range []string{`{"remotedir":"a","include":["*.csv"]}`, `{"remotedir":"../x","exclude":false}`, `{"pipedir":1}`} {
+			_, err = api.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p", Remote: "r", Settings: raw(settings)})
+			field(t, err, "settings", d6tpipe.ErrInvalid)
+			_, err = backend(t, api).Do(t.Context(), catalog.Create, catalog.Pipes, "", raw(`{"name":"p","remote":"r","settings":`+settings+`}`))
+			require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+		}
 	}},
 	{"options on a remote", func(t *testing.T, api d6tpipe.API) {
 		_, err := api.Remotes().Create(t.Context(), firstGen())
