@@ -258,10 +258,12 @@ func (c *Collection[T]) call(ctx context.Context, verb catalog.Verb, name string
 	}
 	var in json.RawMessage
 	if rec != nil {
-		if verb != catalog.Update { // a partial record is judged by the catalogue, when merged
-			if err := (*rec).Validate(); err != nil {
-				return out, err
-			}
+		check := (*rec).Validate
+		if verb == catalog.Update { // a partial record is judged by the catalogue, when merged
+			check = (*rec).checkSecrets
+		}
+		if err := check(); err != nil {
+			return out, err
 		}
 		if in, err = (*rec).reveal(); err != nil {
 			return out, &FieldError{Field: c.noun, Reason: err.Error()}

@@ -113,7 +113,7 @@ func (p PipeSettings) Validate() error {
 	if err := checkDir("options", p.Options.Dir); err != nil {
 		return err
 	}
-	return p.Credentials.check("credentials")
+	return p.checkSecrets()
 }
 
 // MarshalJSON encodes the settings with "***" in the place of credentials.
@@ -136,6 +136,8 @@ func (p *PipeSettings) UnmarshalJSON(data []byte) error {
 }
 
 func (p PipeSettings) key() string { return p.Name }
+
+func (p PipeSettings) checkSecrets() error { return p.Credentials.check("credentials") }
 
 func (p PipeSettings) reveal() (json.RawMessage, error) {
 	type fields PipeSettings

@@ -18,6 +18,7 @@ type Record interface {
 	Validate() error
 
 	key() string                      // its name
+	checkSecrets() error              // refuses what printing made of a secret
 	reveal() (json.RawMessage, error) // its JSON with secrets in clear, for the wire and the file
 }
 

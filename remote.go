@@ -74,10 +74,7 @@ func (r RemoteSettings) Validate() error {
 	if err := checkSettings(r.Settings); err != nil {
 		return err
 	}
-	if err := r.ReadCredentials.check("readCredentials"); err != nil {
-		return err
-	}
-	return r.WriteCredentials.check("writeCredentials")
+	return r.checkSecrets()
 }
 
 // MarshalJSON encodes the settings with "***" in the place of credentials.
@@ -100,6 +97,13 @@ func (r *RemoteSettings) UnmarshalJSON(data []byte) error {
 }
 
 func (r RemoteSettings) key() string { return r.Name }
+
+func (r RemoteSettings) checkSecrets() error {
+	if err := r.ReadCredentials.check("readCredentials"); err != nil {
+		return err
+	}
+	return r.WriteCredentials.check("writeCredentials")
+}
 
 func (r RemoteSettings) reveal() (json.RawMessage, error) {
 	type fields RemoteSettings

@@ -47,8 +47,9 @@ type Credentials map[string]any
 // For returns the set for a role: the nested "read" or "write" set when there
 // are such, else all of c. It is nil when there is no set for the role.
 func (c Credentials) For(role Role) Credentials {
-	read, hasRead := c["read"].(map[string]any)
-	write, hasWrite := c["write"].(map[string]any)
+	sets := c.reveal() // a nested set may be Credentials too
+	read, hasRead := sets["read"].(map[string]any)
+	write, hasWrite := sets["write"].(map[string]any)
 	switch {
 	case !hasRead && !hasWrite:
 		return c
@@ -112,14 +113,10 @@ func (c Credentials) reveal() map[string]any {
 
 // check refuses values that are what printing made of a secret.
 func (c Credentials) check(field string) error {
-	for name, v := range c {
+	for name, v := range c.reveal() {
 		switch v := v.(type) {
 		case map[string]any:
 			if err := Credentials(v).check(field + "." + name); err != nil {
-				return err
-			}
-		case Credentials:
-			if err := v.check(field + "." + name); err != nil {
 				return err
 			}
 		case string:

@@ -2,9 +2,11 @@ package d6tpipe_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"testing"
 
@@ -12,6 +14,32 @@ import (
 
 	"github.com/d6t/d6tpipe-go"
 )
+
+// What a secret prints as never leaves this machine as a secret, whatever its
+// type and whoever is at the other end.
+func TestPrintOutsAreNotSent(t *testing.T) {
+	api := dialAs(t, serve(t, func(w http.ResponseWriter, r *http.Request) { t.Errorf("sent %s %s", r.Method, r.URL) }))
+	for _, keys := range []d6tpipe.Credentials{
+		{"password": "***"}, {"password": d6tpipe.Secret("***")}, {"read": map[string]any{"key": "***"}}, {"write": d6tpipe.Credentials{"key": d6tpipe.Secret("***")}},
+	} {
+		r := d6tpipe.RemoteSettings{Name: "r", Protocol: d6tpipe.ProtocolS3, Location: "b", WriteCredentials: keys}
+		p := d6tpipe.PipeSettings{Name: "p", Protocol: d6tpipe.ProtocolS3, Location: "b", Credentials: keys}
+		for _, call := range []func(context.Context, d6tpipe.RemoteSettings) (d6tpipe.RemoteSettings, error){api.Remotes().Create, api.Remotes().Replace, api.Remotes().Update, api.Remotes().Upsert} {
+			_, err := call(t.Context(), r)
+			require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+		}
+		_, err := api.Pipes().Update(t.Context(), p)
+		require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+		require.ErrorIs(t, p.Validate(), d6tpipe.ErrInvalid)
+	}
+}
+
+func TestCredentialsForARole(t *testing.T) {
+	keys := d6tpipe.Credentials{"read": d6tpipe.Credentials{"key": d6tpipe.Secret("r")}, "write": map[string]any{"key": "w"}}
+	require.EqualValues(t, "r", keys.For(d6tpipe.RoleRead).Value("key"))
+	require.EqualValues(t, "w", keys.For(d6tpipe.RoleWrite).Value("key"))
+	require.Nil(t, d6tpipe.Credentials{"read": d6tpipe.Credentials{}}.For(d6tpipe.RoleWrite))
+}
 
 // Whoever prints or logs what this package gives them shows no secret.
 func TestNothingPrintsASecret(t *testing.T) {
