@@ -111,7 +111,8 @@ func unmarshal(data []byte, known any) (map[string]json.RawMessage, error) {
 	t := reflect.TypeOf(known).Elem()
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		delete(all, name)
+		// The decoder took it in any case, and what may be a secret has one place.
+		maps.DeleteFunc(all, func(key string, _ json.RawMessage) bool { return strings.EqualFold(key, name) })
 	}
 	if len(all) == 0 {
 		return nil, nil

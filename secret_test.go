@@ -34,6 +34,17 @@ func TestPrintOutsAreNotSent(t *testing.T) {
 	}
 }
 
+// A field that the decoder takes for credentials is not kept as an unknown one,
+// which would print.
+func TestCredentialsInAnotherCase(t *testing.T) {
+	var r d6tpipe.RemoteSettings
+	require.NoError(t, json.Unmarshal([]byte(`{"name":"r","READCREDENTIALS":{"key":"canary"},"X":1}`), &r))
+	raw, err := json.Marshal(r)
+	require.NoError(t, err)
+	require.NotContains(t, string(raw), "canary")
+	require.Len(t, r.Extra, 1)
+}
+
 func TestCredentialsForARole(t *testing.T) {
 	keys := d6tpipe.Credentials{"read": d6tpipe.Credentials{"key": d6tpipe.Secret("r")}, "write": map[string]any{"key": "w"}}
 	require.EqualValues(t, "r", keys.For(d6tpipe.RoleRead).Value("key"))
