@@ -365,6 +365,30 @@ func TestEmptyPages(t *testing.T) {
 
 // TestRefusals: what a server says becomes an error that reads well and tells
 // nothing it should not.
+// Every status that is no success matches exactly one kind.
+func TestEveryStatusHasAKind(t *testing.T) {
+	kinds := []error{d6tpipe.ErrInvalid, d6tpipe.ErrUnauthorized, d6tpipe.ErrPermission, d6tpipe.ErrNotFound, d6tpipe.ErrExists, d6tpipe.ErrConflict,
+		d6tpipe.ErrTooLarge, d6tpipe.ErrRateLimited, d6tpipe.ErrUnsupported, d6tpipe.ErrUnavailable}
+	status := 0
+	api := dialAs(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `{"detail":"no"}`)
+	})).WithLimits(d6tpipe.Limits{Retries: -1})
+	for status = 300; status < 600; status++ {
+		if status == http.StatusNotModified {
+			continue // has no body
+		}
+		_, err := api.Pipes().Get(t.Context(), "p")
+		matched := 0
+		for _, kind := range kinds {
+			if errors.Is(err, kind) {
+				matched++
+			}
+		}
+		require.Equal(t, 1, matched, "%d: %v", status, err)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	status, body := 0, ""
 	client := dial(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -141,5 +141,11 @@ func (e *StatusError) Is(target error) bool {
 			return row.kind == target
 		}
 	}
-	return e.Status >= 500 && target == ErrUnavailable
+	switch { // what has no row is told by its class (RFC 9110, section 15)
+	case e.Status >= 500 || e.Status == http.StatusRequestTimeout:
+		return target == ErrUnavailable
+	case e.Status >= 400:
+		return target == ErrInvalid
+	}
+	return false
 }
