@@ -106,6 +106,14 @@ func sentences(raw json.RawMessage) string {
 // clean makes a server's text fit for an error: no secrets, no control
 // characters, at most limit bytes, whole runes.
 func clean(text string, limit int, secrets []Secret) string {
+	blot := func(text string) string {
+		for _, secret := range secrets {
+			if secret != "" {
+				text = strings.ReplaceAll(text, string(secret), redacted)
+			}
+		}
+		return text
+	}
 	text = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
@@ -114,13 +122,8 @@ func clean(text string, limit int, secrets []Secret) string {
 			return -1
 		}
 		return r
-	}, text)
-	for _, secret := range secrets {
-		if secret != "" {
-			text = strings.ReplaceAll(text, string(secret), redacted)
-		}
-	}
-	text = strings.TrimSpace(text)
+	}, blot(text)) // before: a password may have characters that go; after: the server may have put some in
+	text = strings.TrimSpace(blot(text))
 	if len(text) <= limit {
 		return text
 	}
@@ -154,6 +157,35 @@ func networkFailure(err error, safe bool, limits Limits, secrets ...Secret) *fai
 		f.again = false
 	}
 	return f
+}
+
+// secretsIn returns the passwords and credentials in the body of a request. What
+// is as short as "r" stays out: to blot it out would blot out every text.
+func secretsIn(body json.RawMessage) (secrets []Secret) {
+	var fields struct {
+		Password                                       string
+		Credentials, ReadCredentials, WriteCredentials Credentials
+	}
+	if len(body) == 0 || decodeJSON(body, &fields) != nil {
+		return nil
+	}
+	var gather func(c map[string]any)
+	gather = func(c map[string]any) {
+		for _, v := range c {
+			switch v := v.(type) {
+			case map[string]any:
+				gather(v)
+			case string:
+				if len(v) > 3 {
+					secrets = append(secrets, Secret(v))
+				}
+			}
+		}
+	}
+	for _, c := range []Credentials{fields.Credentials, fields.ReadCredentials, fields.WriteCredentials} {
+		gather(c)
+	}
+	return append(secrets, Secret(fields.Password))
 }
 
 // decodeList reads a bare array of objects, or one page of the Django REST

@@ -70,8 +70,7 @@ type request struct {
 	method string
 	url    string
 	body   json.RawMessage
-	open   bool   // goes without a token
-	secret Secret // a password in body, which no error may show
+	open   bool // goes without a token
 }
 
 // newTransport returns a transport that shares nothing with other clients.
@@ -285,12 +284,12 @@ func (s *server) attempt(ctx context.Context, r request, token Secret) (json.Raw
 	resp, err := req.Execute(r.method, r.url)
 	safe := slices.Contains(idempotent, r.method)
 	if err != nil {
-		return nil, networkFailure(err, safe, s.limits, token, r.secret)
+		return nil, networkFailure(err, safe, s.limits, append(secretsIn(r.body), token)...)
 	}
 	if resp.IsSuccess() {
 		return resp.Body(), nil
 	}
-	f := &failure{err: answerErr(resp.StatusCode(), resp.Body(), token, r.secret)}
+	f := &failure{err: answerErr(resp.StatusCode(), resp.Body(), append(secretsIn(r.body), token)...)}
 	switch resp.StatusCode() {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		f.again, f.after = safe, retryAfter(resp.Header().Get("Retry-After"), time.Now())

@@ -52,6 +52,29 @@ func TestCredentialsForARole(t *testing.T) {
 	require.Nil(t, d6tpipe.Credentials{"read": d6tpipe.Credentials{}}.For(d6tpipe.RoleWrite))
 }
 
+// Servers that quote what they do not like do not get secrets into errors.
+func TestEchoedSecrets(t *testing.T) {
+	api := dialAs(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		var body map[string]any
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		raw, _ := json.Marshal(fmt.Sprint(body))
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(w, `{"field":[%s]}`, raw)
+	}))
+	keys := d6tpipe.Credentials{"read": map[string]any{"aws_secret_access_key": "canary-read"}, "password": "canary\tflat"}
+	_, err := api.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p", Protocol: d6tpipe.ProtocolS3, Location: "b", Credentials: keys})
+	require.ErrorContains(t, err, "***")
+	require.NotContains(t, err.Error(), "canary")
+	_, err = api.Remotes().Update(t.Context(), d6tpipe.RemoteSettings{Name: "r", WriteCredentials: keys})
+	require.ErrorContains(t, err, "***")
+	require.NotContains(t, err.Error(), "canary")
+	for _, password := range []d6tpipe.Secret{"canary", "x\tcanary", "x\u00adcanary", "x  canary\u200b"} {
+		_, err = api.Login(t.Context(), "u", password)
+		require.ErrorContains(t, err, "***")
+		require.NotContains(t, err.Error(), "canary")
+	}
+}
+
 // Whoever prints or logs what this package gives them shows no secret.
 func TestNothingPrintsASecret(t *testing.T) {
 	dir := t.TempDir()
