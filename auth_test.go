@@ -283,6 +283,14 @@ func permitted(t *testing.T, may bool, err error) {
 	}
 }
 
+func TestPermissionOnADayThatIsNone(t *testing.T) {
+	for _, day := range []d6tpipe.Date{{Year: 2026, Month: 2, Day: 30}, {Year: 2026, Month: 13, Day: 1}, {Year: 12026, Month: 1, Day: 1}, {Year: -1, Month: 1, Day: 1}} {
+		p := d6tpipe.Permission{Username: "u", Role: d6tpipe.RoleRead, Expires: day}
+		require.ErrorIs(t, p.Validate(), d6tpipe.ErrInvalid, "%v", day)
+	}
+	require.NoError(t, d6tpipe.Permission{Username: "u", Role: d6tpipe.RoleRead, Expires: d6tpipe.Date{Year: 2028, Month: 2, Day: 29}}.Validate())
+}
+
 func TestDate(t *testing.T) {
 	for text, want := range map[string]d6tpipe.Date{
 		"2026-11-23": {Year: 2026, Month: 11, Day: 23}, "2026-11-23T10:00:00Z": {Year: 2026, Month: 11, Day: 23}, "": {},

@@ -42,6 +42,9 @@ func (p Permission) Validate() error {
 	if !slices.Contains([]Role{RoleRead, RoleWrite, RoleAdmin, RoleRevoke}, p.Role) {
 		return &FieldError{Field: "role", Reason: "Roles are read, write, admin and revoke."}
 	}
+	if _, err := time.Parse(time.DateOnly, p.Expires.String()); err != nil && !p.Expires.IsZero() {
+		return &FieldError{Field: "expiration_date", Reason: "There is no such day."}
+	}
 	return nil
 }
 
