@@ -53,8 +53,8 @@ var localKinds = []*localKind{{
 }, {
 	path: catalog.Pipes, noun: "pipe",
 	fields: []string{"name", "protocol", "location", "remote", "parent", "options", "schema", "settings",
-		"readParams", "credentials", "role", "parent-ultimate", "filters"},
-	secrets: []string{"credentials"},
+		"readParams", "credentials", "readCredentials", "writeCredentials", "role", "parent-ultimate", "filters"},
+	secrets: []string{"credentials", "readCredentials", "writeCredentials"},
 	answers: []string{"role", "parent-ultimate", "filters"},
 	decode:  func(raw json.RawMessage) (Record, error) { return decodeAs[PipeSettings](raw) },
 }}

@@ -81,6 +81,7 @@ func newLocalPipe(cfg Config, settings PipeSettings) (*LocalPipe, error) {
 // remember makes settings those of the pipe and keeps them for [OpenLocalPipe].
 // They hold no credentials.
 func (p *LocalPipe) remember(settings PipeSettings) error {
+	settings.Credentials, settings.ReadCredentials, settings.WriteCredentials = nil, nil, nil
 	p.settings.Store(&settings)
 	raw, err := json.MarshalIndent(settings, "", "  ")
 	if err != nil {

@@ -31,6 +31,10 @@ type PipeSettings struct {
 	Schema json.RawMessage `json:"schema,omitempty"`
 	// Credentials open a Location of the pipe's own.
 	Credentials Credentials `json:"credentials,omitempty"`
+	// ReadCredentials and WriteCredentials are the first generation's: what a
+	// pipe on a remote has of its own, which wins over the remote's.
+	ReadCredentials  Credentials `json:"readCredentials,omitempty"`
+	WriteCredentials Credentials `json:"writeCredentials,omitempty"`
 
 	// Settings are options of a storage of the pipe's own, as in
 	// [RemoteSettings]; children inherit them. On a pipe with a Remote, Settings
@@ -137,14 +141,24 @@ func (p *PipeSettings) UnmarshalJSON(data []byte) error {
 
 func (p PipeSettings) key() string { return p.Name }
 
-func (p PipeSettings) checkSecrets() error { return p.Credentials.check("credentials") }
+func (p PipeSettings) checkSecrets() error {
+	if err := p.Credentials.check("credentials"); err != nil {
+		return err
+	}
+	if err := p.ReadCredentials.check("readCredentials"); err != nil {
+		return err
+	}
+	return p.WriteCredentials.check("writeCredentials")
+}
 
 func (p PipeSettings) reveal() (json.RawMessage, error) {
 	type fields PipeSettings
 	return marshal(struct {
 		fields
-		Credentials map[string]any `json:"credentials,omitempty"`
-	}{fields(p), p.Credentials.reveal()}, p.Extra)
+		Credentials      map[string]any `json:"credentials,omitempty"`
+		ReadCredentials  map[string]any `json:"readCredentials,omitempty"`
+		WriteCredentials map[string]any `json:"writeCredentials,omitempty"`
+	}{fields(p), p.Credentials.reveal(), p.ReadCredentials.reveal(), p.WriteCredentials.reveal()}, p.Extra)
 }
 
 // MarshalJSON encodes the options with the fields of Extra among them.

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/catalog"
 )
 
 // What a secret prints as never leaves this machine as a secret, whatever its
@@ -73,6 +74,34 @@ func TestEchoedSecrets(t *testing.T) {
 		require.ErrorContains(t, err, "***")
 		require.NotContains(t, err.Error(), "canary")
 	}
+}
+
+// A pipe of the first generation may have credentials besides its remote's: they
+// open the storage, and neither print nor stay in the file repo.
+func TestPipesOwnCredentialsOnARemote(t *testing.T) {
+	dir := t.TempDir()
+	api, err := d6tpipe.NewAPILocal(d6tpipe.Config{Profile: "p", Catalog: filepath.Join(dir, "catalog.json"), FileRepo: filepath.Join(dir, "files")})
+	require.NoError(t, err)
+	_, err = api.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "r", Protocol: d6tpipe.ProtocolS3, Location: "b",
+		ReadCredentials: d6tpipe.Credentials{"key": "remote", "secret": "remote"}})
+	require.NoError(t, err)
+	do(t, api, catalog.Create, "pipes", "", `{"name":"p","remote":"r","readCredentials":{"secret":"canary"}}`)
+	p, err := api.Pipes().Get(t.Context(), "p")
+	require.NoError(t, err)
+	raw, err := json.Marshal(p)
+	require.NoError(t, err)
+	require.NotContains(t, string(raw)+fmt.Sprintf("%+v", p), "canary")
+	s, err := api.Storage(t.Context(), "p", d6tpipe.RoleRead, false)
+	require.NoError(t, err)
+	require.EqualValues(t, "remote", s.Credentials.Value("key"))
+	require.EqualValues(t, "canary", s.Credentials.Value("secret"))
+	_, err = d6tpipe.OpenPipe(t.Context(), api, "p", d6tpipe.OpenOptions{})
+	require.NoError(t, err)
+	require.NotContains(t, read(t, filepath.Join(dir, "files", ".d6tpipe", "p", "pipe.json")), "redentials")
+	p.ReadCredentials = nil
+	_, err = api.Pipes().Replace(t.Context(), p)
+	require.NoError(t, err)
+	require.Contains(t, do(t, api, catalog.Get, "pipes", "p", ""), "canary", "as posted, for who may read")
 }
 
 // Whoever prints or logs what this package gives them shows no secret.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -52,6 +53,7 @@ func (p PipeSettings) Inherit(ancestors ...PipeSettings) PipeSettings {
 	if p.Remote != "" {
 		return p
 	}
+	p.ReadCredentials, p.WriteCredentials = nil, nil // only on a remote do they mean something
 	dir := p.Options.Dir
 	for _, a := range ancestors {
 		if f := (Filter{Prefix: trimDir(dir), Include: a.Options.Include, Exclude: a.Options.Exclude}); f.Include != "" || f.Exclude != "" {
@@ -207,6 +209,18 @@ func (c catalogue) credentials(ctx context.Context, pipe string, role Role, rene
 	return out, nil
 }
 
+// over returns base with what own says instead, as the first generation's client
+// joins the credentials of a remote and a pipe.
+func over(base, own Credentials) Credentials {
+	if len(own) == 0 {
+		return base
+	}
+	all := Credentials{}
+	maps.Copy(all, base)
+	maps.Copy(all, own)
+	return all
+}
+
 // Storage tells where the files of a pipe lie and gives the credentials for
 // role. See [API].
 func (c catalogue) Storage(ctx context.Context, pipe string, role Role, renew bool) (Storage, error) {
@@ -223,14 +237,14 @@ func (c catalogue) Storage(ctx context.Context, pipe string, role Role, renew bo
 			return Storage{}, &Error{Op: "open pipe", Name: pipe, Err: err}
 		}
 	}
-	credentials := remote.WriteCredentials
+	credentials := over(remote.WriteCredentials, p.WriteCredentials)
 	switch {
 	case p.Remote == "": // asked for first: the answer tells when a parent is missing
 		if credentials, err = c.credentials(ctx, pipe, role, renew); err != nil {
 			return Storage{}, err
 		}
 	case role == RoleRead:
-		credentials = remote.ReadCredentials
+		credentials = over(remote.ReadCredentials, p.ReadCredentials)
 	}
 	s, err := p.storage(remote)
 	if err == nil && p.Options.Encrypted {
