@@ -56,7 +56,7 @@ func checkDir(field, dir string) error {
 	if strings.ContainsAny(dir, `\*?$`) || strings.ContainsFunc(dir, unicode.IsControl) || !utf8.ValidString(dir) {
 		return bad
 	}
-	if len(dir) > 1 && dir[1] == ':' {
+	if d := trimDir(dir); len(d) > 1 && d[1] == ':' {
 		return bad
 	}
 	for part := range strings.SplitSeq(trimDir(dir), "/") {

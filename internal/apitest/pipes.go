@@ -112,7 +112,7 @@ var pipeCases = []testCase{
 		require.Equal(t, "1", string(got.ReadParams))
 	}},
 	{"malformed dirs", func(t *testing.T, api d6tpipe.API) {
-		for _, dir := range []string{`C:\x`, `a\b`, "..", "a/../b", "./a", "a//b", "a/./b", "c:x", "a\x00b", "a\nb", "a*", "${x}", "//"} {
+		for _, dir := range []string{`C:\x`, `a\b`, "..", "a/../b", "./a", "a//b", "a/./b", "c:x", "/C:/x", "a\x00b", "a\nb", "a*", "${x}", "//"} {
 			p := pipe("p", "1")
 			p.Options.Dir = dir
 			_, err := api.Pipes().Create(t.Context(), p)
