@@ -363,6 +363,19 @@ func TestLocalPipes(t *testing.T) {
 	require.Equal(t, []string{"linked", "sales", "weather"}, names)
 }
 
+// The Python client stops at a profile without one of these.
+func TestUpdateKeepsWhatPythonNeeds(t *testing.T) {
+	file := pythonConfig(t)
+	cfg, err := d6tpipe.LoadConfig("onprem")
+	require.NoError(t, err)
+	_, err = cfg.Update(t.Context(), func(s *d6tpipe.ConfigSettings) { s.FileRepo, s.FileRepoRoot, s.FileDB = "", "", "" })
+	require.NoError(t, err)
+	profile := decodeProfiles(t, readText(t, file))["onprem"]
+	for _, name := range []string{"filerepo", "filereporoot", "filedb"} {
+		require.Contains(t, profile, name)
+	}
+}
+
 func TestConfigShowsNoSecret(t *testing.T) {
 	pythonConfig(t)
 	cfg, err := d6tpipe.LoadConfig("onprem")

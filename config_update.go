@@ -88,6 +88,9 @@ func (c Config) update(ctx context.Context, change func(*ConfigSettings)) (Confi
 		next := old
 		next.Extra = maps.Clone(old.Extra)
 		change(&next)
+		if defaults := next.withPaths(c.Profile); old.FileRepo != "" && old.FileRepoRoot != "" && old.FileDB != "" {
+			next = defaults // the Python client cannot load a profile that has lost one of them
+		}
 		if next, err = next.cleanChanges(old); err != nil {
 			return err
 		}
