@@ -142,7 +142,7 @@ func networkFailure(err error, safe bool, limits Limits, secrets ...Secret) *fai
 	}
 	switch {
 	case errors.Is(err, resty.ErrResponseBodyTooLarge):
-		return &failure{err: fmt.Errorf("%w: the answer is longer than %d bytes", ErrTooLarge, limits.Answer)}
+		return &failure{err: fmt.Errorf("%w: the answer is longer than %d bytes; Limits.Answer allows more", ErrTooLarge, limits.Answer)}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &failure{err: fmt.Errorf("%w: no whole answer in time", ErrUnavailable), again: safe}
 	}

@@ -91,7 +91,7 @@ func (c *APIClient) Unregister(ctx context.Context, username string) (err error)
 		return err
 	}
 	target := c.server.url("accounts", url.PathEscape(username))
-	if _, err := c.server.send(ctx, request{method: http.MethodDelete, url: target}); err != nil {
+	if _, err := c.server.send(ctx, request{method: http.MethodDelete, url: target, gone: ErrUnauthorized}); err != nil {
 		return err
 	}
 	if err := c.server.session.forget(ctx); err != nil {

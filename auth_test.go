@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -303,4 +304,20 @@ func TestDate(t *testing.T) {
 		var d d6tpipe.Date
 		require.ErrorIs(t, d.UnmarshalText([]byte(bad)), d6tpipe.ErrInvalid, bad)
 	}
+}
+
+// The account is closed although the first answer got lost: the token is not known
+// any more, which is no failure but the proof.
+func TestUnregisterWhoseAnswerIsLost(t *testing.T) {
+	var calls atomic.Int32
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if calls.Add(1) == 1 {
+			panic(http.ErrAbortHandler)
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	client := dial(t, url, d6tpipe.Limits{Backoff: time.Millisecond})
+	require.NoError(t, client.Unregister(t.Context(), "me"))
+	require.EqualValues(t, 2, calls.Load())
+	require.ErrorIs(t, client.Unregister(t.Context(), "me"), d6tpipe.ErrUnauthorized, "a first answer is believed")
 }

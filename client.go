@@ -130,8 +130,8 @@ type Collection[T Record] struct {
 	noun    string // "pipe"
 }
 
-// All yields the records that the caller may see, ordered by name. An error
-// comes last.
+// All yields the records that the caller may see, ordered by name; those of a
+// server that answers in pages, within each page. An error comes last.
 func (c *Collection[T]) All(ctx context.Context) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for raw, err := range eachRow(ctx, c.backend, c.path) {

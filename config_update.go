@@ -3,6 +3,7 @@ package d6tpipe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 
 	"github.com/d6t/d6tpipe-go/internal/jsonfile"
@@ -45,7 +46,7 @@ func (c Config) init(ctx context.Context, o InitOptions) (Config, error) {
 		old, _, err := doc.settings(c.Profile)
 		switch {
 		case err == nil && !o.Reset:
-			return ErrExists
+			return fmt.Errorf("%w in %s; InitOptions.Reset replaces it", ErrExists, file)
 		case err != nil && !errors.Is(err, ErrNotFound):
 			return err
 		}

@@ -286,6 +286,9 @@ func (p *Pipe) InSync(ctx context.Context) (same bool, err error) {
 // [ErrPartial].
 func (p *Pipe) ScanRemote(ctx context.Context, o ListOptions) (files []File, err error) {
 	err = p.with(ctx, "scan remote of", RoleRead, func(s *transfer.Sync) error {
+		if err := o.validate(); err != nil {
+			return err
+		}
 		listing, err := s.ScanRemote(ctx)
 		if err != nil {
 			return err

@@ -70,7 +70,8 @@ type request struct {
 	method string
 	url    string
 	body   json.RawMessage
-	open   bool // goes without a token
+	open   bool  // goes without a token
+	gone   error // what a repeated DELETE meets when an earlier one has done it
 }
 
 // newTransport returns a transport that shares nothing with other clients.
@@ -211,7 +212,7 @@ func (s *server) send(ctx context.Context, r request) (json.RawMessage, error) {
 			return raw, nil
 		case ended(ctx) != nil:
 			return nil, ended(ctx)
-		case attempt > 0 && r.method == http.MethodDelete && errors.Is(f.err, ErrNotFound):
+		case attempt > 0 && r.method == http.MethodDelete && errors.Is(f.err, cmp.Or(r.gone, ErrNotFound)):
 			return nil, nil // an earlier attempt removed it, its answer was lost
 		case attempt >= s.limits.Retries || !f.again:
 			return nil, f.err

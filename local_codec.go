@@ -57,7 +57,7 @@ func (s *localState) decodeTable(kind *localKind, raw json.RawMessage, data []by
 	for i, raw := range rows {
 		row, err := decodeRow(kind, raw)
 		if err == nil && t.rows[row.rec.key()] != nil {
-			err = &FieldError{Field: "name", Reason: "This field must be unique."}
+			err = &FieldError{Field: "name", Reason: catalog.Taken}
 		}
 		if err != nil {
 			return damagedRow(data, err, kind, i, raw)

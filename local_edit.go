@@ -95,7 +95,7 @@ func (s *localState) admit(row, old *localRow) error {
 	name := row.rec.key()
 	switch {
 	case old == nil && s.tables[row.kind.path].rows[name] != nil:
-		return &FieldError{Field: "name", Reason: "This field must be unique.", Kind: ErrExists}
+		return &FieldError{Field: "name", Reason: catalog.Taken, Kind: ErrExists}
 	case old != nil && old.rec.key() != name:
 		return &FieldError{Field: "name", Reason: "A record cannot be renamed; create a new one and delete this one."}
 	}

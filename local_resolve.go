@@ -2,10 +2,10 @@ package d6tpipe
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/d6t/d6tpipe-go/internal/catalog"
 )
@@ -85,18 +85,16 @@ func noObject(field, name string) error {
 // credentials answers for the credentials of a pipe: its own or those of the
 // nearest ancestor that has any.
 func (s *localState) credentials(row *localRow, in json.RawMessage) (json.RawMessage, error) {
-	var query credentialsQuery
+	var query catalog.CredentialsQuery
 	if len(bytes.TrimSpace(in)) > 0 {
 		if err := decodeJSON(in, &query); err != nil {
 			return nil, &FieldError{Field: "role", Reason: "The query must be a JSON object with role and renew."}
 		}
 	}
-	if query.Role == "" {
-		query.Role = RoleRead
-	}
-	if !slices.Contains([]Role{RoleRead, RoleWrite, RoleAdmin}, query.Role) {
+	if !query.IsValid() {
 		return nil, &FieldError{Field: "role", Reason: "Credentials are for read or write."}
 	}
+	role := cmp.Or(Role(query.Role), RoleRead)
 	p, _ := row.rec.(PipeSettings)
 	ancestors, err := s.ancestors(p)
 	if err != nil {
@@ -104,7 +102,7 @@ func (s *localState) credentials(row *localRow, in json.RawMessage) (json.RawMes
 	}
 	for _, p := range append([]PipeSettings{p}, ancestors...) {
 		if len(p.Credentials) > 0 {
-			return encodeJSON(standardNames(p.Credentials.For(query.Role)))
+			return encodeJSON(standardNames(p.Credentials.For(role)))
 		}
 	}
 	return json.RawMessage(`{}`), nil

@@ -135,6 +135,9 @@ const (
 // without looking at the folder or the remote.
 func (p *LocalPipe) Files(ctx context.Context, o ListOptions) (files []File, err error) {
 	err = p.local("list files of pipe", func(s *transfer.Sync) error {
+		if err := o.validate(); err != nil {
+			return err
+		}
 		entries, err := s.Files(ctx)
 		for _, e := range entries {
 			files = append(files, File{Key: e.Key, Size: e.Size, ModTime: e.ModTime.Time(), Tag: e.Tag, SHA256: e.Sum.String()})
@@ -171,6 +174,9 @@ func (p *LocalPipe) FilePaths(ctx context.Context, o ListOptions) ([]string, err
 // error, with the list, matches [ErrPartial].
 func (p *LocalPipe) ScanLocal(ctx context.Context, o ListOptions) (files []File, err error) {
 	err = p.local("scan folder of pipe", func(s *transfer.Sync) error {
+		if err := o.validate(); err != nil {
+			return err
+		}
 		listing, err := s.ScanLocal(ctx)
 		if err != nil {
 			return err
@@ -253,6 +259,14 @@ func (p *LocalPipe) local(op string, do func(*transfer.Sync) error) error {
 	}
 	if err != nil {
 		return &Error{Op: op, Name: p.Name(), Err: withKind(err)}
+	}
+	return nil
+}
+
+// validate refuses an order that does not exist.
+func (o ListOptions) validate() error {
+	if !slices.Contains([]Sort{"", SortName, SortMod, SortSize}, o.Sort) {
+		return &FieldError{Field: "sort", Reason: "Orders are name, mod and size."}
 	}
 	return nil
 }

@@ -95,6 +95,9 @@ func (p PipeSettings) Validate() error {
 	if err := checkProtocol(p.Protocol); err != nil {
 		return err
 	}
+	if err := checkLocation(p.Protocol, p.Location); err != nil {
+		return err
+	}
 	if p.Remote != "" {
 		if err := checkName("remote", p.Remote); err != nil {
 			return err

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/d6t/d6tpipe-go/internal/catalog"
 )
 
 // A Record is what a [Collection] holds: [RemoteSettings] or [PipeSettings].
@@ -22,9 +23,6 @@ type Record interface {
 	reveal() (json.RawMessage, error) // its JSON with secrets in clear, for the wire and the file
 }
 
-// nameForm is the Python client's rule for names.
-var nameForm = regexp.MustCompile(`^[a-zA-Z0-9-]+$`)
-
 // checkName applies the rule for the names of remotes and pipes: letters,
 // digits and hyphens, at most 128, and neither "pipes" nor "remotes", which the
 // Python client's local mode reserves.
@@ -32,7 +30,7 @@ func checkName(field, name string) error {
 	switch {
 	case name == "":
 		return &FieldError{Field: field, Reason: "This field is required."}
-	case !nameForm.MatchString(name):
+	case !catalog.IsName(name):
 		return &FieldError{Field: field, Reason: "Only alphanumeric characters and hyphens are allowed."}
 	case len(name) > 128:
 		return &FieldError{Field: field, Reason: "Names have at most 128 characters."}

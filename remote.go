@@ -3,6 +3,8 @@ package d6tpipe
 import (
 	"encoding/json"
 	"slices"
+	"strings"
+	"unicode"
 )
 
 // A Protocol is how the bytes of a remote are reached.
@@ -28,6 +30,29 @@ func checkProtocol(p Protocol) error {
 		return nil
 	}
 	return &FieldError{Field: "protocol", Reason: "Unknown protocol; known are s3, dir, sftp, ftp, ftps, http, https and d6tfree."}
+}
+
+// checkLocation applies the rule for the location of a protocol.
+func checkLocation(p Protocol, location string) error {
+	reason := ""
+	switch {
+	case strings.ContainsFunc(location, unicode.IsControl):
+		reason = "The location must not contain control characters."
+	case p == ProtocolS3 && strings.Contains(location, "://"):
+		reason = "The location is the name of a bucket, without s3:// before it; a folder of it is the dir of the options."
+	case p == ProtocolDir && location != "" && !isAbsolute(location):
+		reason = "The location must be an absolute path."
+	}
+	if reason == "" {
+		return nil
+	}
+	return &FieldError{Field: "location", Reason: reason}
+}
+
+// isAbsolute reports whether path is absolute on some system: a catalogue may be
+// shared by machines of several.
+func isAbsolute(path string) bool {
+	return strings.HasPrefix(path, "/") || strings.HasPrefix(path, `\\`) || len(path) > 2 && path[1] == ':' && strings.ContainsRune(`\/`, rune(path[2]))
 }
 
 // RemoteSettings describe a remote: a storage place that several pipes share.
@@ -70,6 +95,9 @@ func (r RemoteSettings) Validate() error {
 	}
 	if r.Location == "" && r.Protocol != ProtocolManaged {
 		return &FieldError{Field: "location", Reason: "This field is required."}
+	}
+	if err := checkLocation(r.Protocol, r.Location); err != nil {
+		return err
 	}
 	if err := checkSettings(r.Settings); err != nil {
 		return err

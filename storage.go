@@ -179,12 +179,6 @@ func (c catalogue) Pipes() *Collection[PipeSettings] {
 // Backend is the raw catalogue, for the project's own server and tests.
 func (c catalogue) Backend() catalog.Backend { return c.backend }
 
-// credentialsQuery is the query of the credentials resource.
-type credentialsQuery struct {
-	Role  Role `json:"role,omitempty"`
-	Renew bool `json:"renew,omitempty"`
-}
-
 // credentials asks for the credentials of a pipe.
 func (c catalogue) credentials(ctx context.Context, pipe string, role Role, renew bool) (out Credentials, err error) {
 	defer func() {
@@ -195,7 +189,7 @@ func (c catalogue) credentials(ctx context.Context, pipe string, role Role, rene
 	if err := checkName("pipe", pipe); err != nil {
 		return nil, err
 	}
-	in, err := encodeJSON(credentialsQuery{role, renew})
+	in, err := encodeJSON(catalog.CredentialsQuery{Role: string(role), Renew: renew})
 	if err != nil {
 		return nil, err
 	}

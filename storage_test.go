@@ -83,3 +83,35 @@ func TestEncryptedPipeIsNotOpened(t *testing.T) {
 	_, err = api.Storage(t.Context(), "secret", d6tpipe.RoleRead, false)
 	require.ErrorIs(t, err, d6tpipe.ErrUnsupported)
 }
+
+func TestLocations(t *testing.T) {
+	for _, row := range []struct {
+		protocol d6tpipe.Protocol
+		location string
+		good     bool
+	}{
+		{d6tpipe.ProtocolDir, "/data", true},
+		{d6tpipe.ProtocolDir, `C:\data`, true},
+		{d6tpipe.ProtocolDir, `\\server\share`, true},
+		{d6tpipe.ProtocolDir, "data", false},
+		{d6tpipe.ProtocolDir, "./data", false},
+		{d6tpipe.ProtocolS3, "bucket", true},
+		{d6tpipe.ProtocolS3, "bucket/user/remote", true},
+		{d6tpipe.ProtocolS3, "s3://bucket", false},
+		{d6tpipe.ProtocolSFTP, "host\r\nDELE x", false},
+		{d6tpipe.ProtocolHTTPS, "https://example.com/data", true},
+	} {
+		for _, err := range []error{
+			d6tpipe.RemoteSettings{Name: "r", Protocol: row.protocol, Location: row.location}.Validate(),
+			d6tpipe.PipeSettings{Name: "p", Protocol: row.protocol, Location: row.location}.Validate(),
+		} {
+			if row.good {
+				require.NoError(t, err, row.location)
+				continue
+			}
+			var field *d6tpipe.FieldError
+			require.ErrorAs(t, err, &field, row.location)
+			require.Equal(t, "location", field.Field)
+		}
+	}
+}

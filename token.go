@@ -71,7 +71,15 @@ func (t configTokens) Token(ctx context.Context, key TokenKey) (Secret, error) {
 }
 
 func (t configTokens) SetToken(ctx context.Context, key TokenKey, token Secret) error {
-	return t.cfg().stored().SetToken(ctx, key, token)
+	if err := t.cfg().stored().SetToken(ctx, key, token); err != nil {
+		return err
+	}
+	// A token of somebody else, left in the file, must not stand in for this one
+	// when the keyring is locked.
+	if left, ok := t.cfg().leftFor(key); ok && left != token {
+		return t.cfg().dropLeft(ctx)
+	}
+	return nil
 }
 
 func (t configTokens) DeleteToken(ctx context.Context, key TokenKey) error {

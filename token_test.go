@@ -170,9 +170,9 @@ func TestTokenOrder(t *testing.T) {
 	_, err = cfg.TokenStore().Token(ctx, d6tpipe.TokenKey{Profile: "onprem", Origin: "https://elsewhere.example"})
 	require.ErrorIs(t, err, d6tpipe.ErrNotFound, "what Python left is for its server only")
 	before := readText(t, file)
-	require.NoError(t, cfg.TokenStore().SetToken(ctx, key, "kept"))
+	require.NoError(t, cfg.TokenStore().SetToken(ctx, key, "a0cefc11ec9b2d6a44f7e360d6ea36d4-not-real"))
 	require.Equal(t, before, readText(t, file), "it is never written")
-	requireToken("kept")
+	requireToken("a0cefc11ec9b2d6a44f7e360d6ea36d4-not-real")
 	t.Setenv("D6TPIPE_TOKEN", " "+canary+"\n")
 	requireToken(canary)
 	t.Setenv("D6TPIPE_TOKEN", canary+"\nEvil: header")
@@ -190,6 +190,34 @@ func TestTokenOrder(t *testing.T) {
 	_, err = cfg.TokenStore().Token(ctx, key)
 	require.ErrorIs(t, err, d6tpipe.ErrNotFound, "Python's is deleted as well")
 	require.Equal(t, strings.Replace(before, `        "token": "a0cefc11ec9b2d6a44f7e360d6ea36d4-not-real",`+"\n", "", 1), readText(t, file))
+}
+
+// lockedTokens are tokens that were kept, in a keyring that is locked now.
+type lockedTokens struct{ d6tpipe.TokenStore }
+
+func (lockedTokens) Token(context.Context, d6tpipe.TokenKey) (d6tpipe.Secret, error) {
+	return "", d6tpipe.ErrKeyring
+}
+
+// Who logs in as somebody else is not taken for the user whose token Python left
+// when the keyring cannot be asked.
+func TestTokenOfAnotherLogin(t *testing.T) {
+	pythonConfig(t)
+	cfg, err := d6tpipe.LoadConfig("onprem")
+	require.NoError(t, err)
+	cfg.Tokens = lockedTokens{d6tpipe.MemoryTokens()}
+	origin, err := cfg.Origin()
+	require.NoError(t, err)
+	key := d6tpipe.TokenKey{Profile: "onprem", Origin: origin}
+	left, err := cfg.TokenStore().Token(t.Context(), key)
+	require.NoError(t, err, "without a keyring the token that Python left is used")
+	require.NoError(t, cfg.TokenStore().SetToken(t.Context(), key, "somebody-elses"))
+	cfg, err = d6tpipe.LoadConfig("onprem")
+	require.NoError(t, err)
+	cfg.Tokens = lockedTokens{d6tpipe.MemoryTokens()}
+	token, err := cfg.TokenStore().Token(t.Context(), key)
+	require.ErrorIs(t, err, d6tpipe.ErrKeyring)
+	require.NotEqual(t, left, token)
 }
 
 func TestTokenDoesNotFollowTheServer(t *testing.T) {

@@ -7,6 +7,7 @@ package catalog
 import (
 	"context"
 	"encoding/json"
+	"regexp"
 )
 
 // The collections that every catalogue has. A sub-resource is written below a
@@ -27,6 +28,29 @@ const (
 	Update  Verb = "PATCH"  // the named top-level fields; an empty body changes nothing
 	Delete  Verb = "DELETE" // the record goes, what names it stays
 )
+
+// nameForm is the Python client's rule for names.
+var nameForm = regexp.MustCompile(`^[a-zA-Z0-9-]+$`)
+
+// IsName reports whether name has the form of a record's name: letters, digits
+// and hyphens.
+func IsName(name string) bool { return nameForm.MatchString(name) }
+
+// Taken is what a refusal says of a name that is taken. The Python client matches
+// it in parts.
+const Taken = "This field must be unique."
+
+// A CredentialsQuery is the body of a Get of "pipes/NAME/credentials", and the
+// query of the request for it.
+type CredentialsQuery struct {
+	Role  string `json:"role,omitempty"`  // read or write; empty is read
+	Renew bool   `json:"renew,omitempty"` // for credentials that expire: others than before
+}
+
+// IsValid reports whether the role is one that credentials can be for.
+func (q CredentialsQuery) IsValid() bool {
+	return q.Role == "" || q.Role == "read" || q.Role == "write"
+}
 
 // Backend moves raw records. It is all that an implementation of the repo API
 // writes; checking names, encoding and wrapping errors happens once, above it.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
@@ -231,7 +230,3 @@ func shallow(data []byte) bool {
 	}
 	return true
 }
-
-// nameForm is the rule for names of records. Any other name in a path is Not
-// found, whatever the method: the Python client's upsert relies on it.
-var nameForm = regexp.MustCompile(`^[a-zA-Z0-9-]+$`)

@@ -14,7 +14,7 @@ import (
 
 // records are the routes of a collection and of what lies below its records.
 func (h *handler) records(w http.ResponseWriter, r *http.Request, path string, rest []string) (call, error) {
-	if len(rest) > 0 && !nameForm.MatchString(rest[0]) {
+	if len(rest) > 0 && !catalog.IsName(rest[0]) { // the Python client's upsert relies on it, whatever the method
 		return nil, d6tpipe.ErrNotFound
 	}
 	t := target{handler: h, w: w, r: r, path: path}
@@ -94,16 +94,11 @@ func (t target) credentials(ctx context.Context) (answer, error) {
 }
 
 func credentialsQuery(query url.Values) (json.RawMessage, error) {
-	var in struct {
-		Role  string `json:"role,omitempty"`
-		Renew bool   `json:"renew,omitempty"`
-	}
-	switch in.Role = query.Get("role"); in.Role {
-	case "", string(d6tpipe.RoleRead), string(d6tpipe.RoleWrite):
-	default:
+	renew := query.Get("renew") // Python writes True
+	in := catalog.CredentialsQuery{Role: query.Get("role"), Renew: strings.EqualFold(renew, "true") || renew == "1"}
+	if !in.IsValid() {
 		return nil, &d6tpipe.FieldError{Field: "role", Reason: "Roles of credentials are read and write."}
 	}
-	in.Renew = strings.EqualFold(query.Get("renew"), "true") || query.Get("renew") == "1" // Python writes True
 	return json.Marshal(in)
 }
 

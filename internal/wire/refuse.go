@@ -11,6 +11,7 @@ import (
 	"unicode/utf16"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/catalog"
 )
 
 // texts are what the handler says where an error has no words of its own. The
@@ -20,7 +21,7 @@ var texts = map[int]string{
 	http.StatusUnauthorized:          "Authentication credentials were not provided, or are not valid.",
 	http.StatusForbidden:             "You do not have permission to perform this action.",
 	http.StatusNotFound:              "Not found.",
-	http.StatusConflict:              "This field must be unique.",
+	http.StatusConflict:              catalog.Taken,
 	http.StatusPreconditionFailed:    "Somebody else changed it in the meantime.",
 	http.StatusRequestEntityTooLarge: "The request is too large.",
 	http.StatusTooManyRequests:       "Request was throttled.",

@@ -29,6 +29,7 @@ var byCode = map[string]error{
 
 	"AccessDenied":          fs.ErrPermission,
 	"InvalidAccessKeyId":    fs.ErrPermission,
+	"XAdminUserNotFound":    fs.ErrPermission, // versitygw's word for it
 	"SignatureDoesNotMatch": fs.ErrPermission,
 	"InvalidToken":          fs.ErrPermission,
 

@@ -40,7 +40,7 @@ func New(b catalog.Backend) *Service {
 func tokenOf(username string) string { return "token-of-" + username }
 
 func taken(field string) error {
-	return &d6tpipe.FieldError{Field: field, Reason: "This field must be unique.", Kind: d6tpipe.ErrExists}
+	return &d6tpipe.FieldError{Field: field, Reason: catalog.Taken, Kind: d6tpipe.ErrExists}
 }
 
 func refusal(status int, text string) error {
