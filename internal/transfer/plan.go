@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
@@ -116,13 +117,29 @@ func newPlan(in states, req Request, match func(string) bool) *Plan {
 		match = recent(in, req, match)
 	}
 	p.refuse(in, match)
-	for i := range in.each {
-		if match(i.Key) && !p.refuses(i.Key) {
-			p.add(i)
+	todo := func(yield func(Step) bool) {
+		for i := range in.each {
+			if match(i.Key) && !p.refuses(i.Key) && !yield(i) {
+				return
+			}
 		}
+	}
+	p.Steps = make([]Step, 0, p.size(todo))
+	for i := range todo {
+		p.add(i)
 	}
 	p.Missing = slices.DeleteFunc(p.Missing, p.refuses)
 	return p
+}
+
+// size counts the steps: growing a list of millions would take twice its memory.
+func (p *Plan) size(todo iter.Seq[Step]) (n int) {
+	for s := range todo {
+		if action, _ := p.decide(s); action != nothing {
+			n++
+		}
+	}
+	return n
 }
 
 // add decides on one key and counts.
