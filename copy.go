@@ -13,11 +13,9 @@ type CopyOptions struct {
 	Overwrite bool
 }
 
-// CopyReport tells what [CopyCatalog] did with each record, remotes first.
+// CopyReport tells what [CopyCatalog] or [ImportTinyDB] did with each record,
+// remotes first.
 type CopyReport struct{ Records []RecordResult }
-
-// ImportReport tells what [ImportTinyDB] did with each record, remotes first.
-type ImportReport struct{ Records []RecordResult }
 
 // RecordResult is the fate of one record.
 type RecordResult struct {
@@ -40,13 +38,8 @@ const (
 )
 
 // Count returns how many records have a status.
-func (r CopyReport) Count(status RecordStatus) int { return count(r.Records, status) }
-
-// Count returns how many records have a status.
-func (r ImportReport) Count(status RecordStatus) int { return count(r.Records, status) }
-
-func count(records []RecordResult, status RecordStatus) (n int) {
-	for _, r := range records {
+func (r CopyReport) Count(status RecordStatus) (n int) {
+	for _, r := range r.Records {
 		if r.Status == status {
 			n++
 		}

@@ -30,7 +30,7 @@ func writeCatalogue(ctx context.Context, dst API, remotes []outgoing[RemoteSetti
 	} else if err := tx.Transact(ctx, write); err != nil {
 		return nil, err
 	}
-	if count(results, RecordFailed)+count(results, RecordExists) > 0 {
+	if r := (CopyReport{results}); r.Count(RecordFailed)+r.Count(RecordExists) > 0 {
 		return results, ErrPartial
 	}
 	return results, nil

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/d6t/d6tpipe-go/internal/glob"
-	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
 
@@ -165,120 +163,6 @@ func matchAll(filters []Filter) func(key string) bool {
 		}
 		return true
 	}
-}
-
-// request is what the options of a pull or push ask of the planner.
-func (o PullOptions) request(d transfer.Direction) (transfer.Request, error) {
-	r := transfer.Request{Direction: d, Mode: transfer.Mode(o.Mode), Merge: transfer.Merge(o.Merge), Keys: o.Files,
-		Match: glob.Filter(o.Include, o.Exclude), Recent: o.Recent}
-	switch o.Mode {
-	case ModeDefault:
-		r.Mode = transfer.ModeDefault
-	case "", ModeNew, ModeMod, ModeAll:
-	default:
-		return r, &FieldError{Field: "mode", Reason: "Known modes are default, new, mod and all."}
-	}
-	switch o.Merge {
-	case MergeFail:
-		r.Merge = transfer.MergeFail
-	case "", MergeKeep, MergeOverwrite:
-	default:
-		return r, &FieldError{Field: "merge", Reason: "Known merge modes are fail, keep and overwrite."}
-	}
-	for _, key := range o.Files {
-		if err := storage.CheckKey(key); err != nil {
-			return r, err
-		}
-	}
-	return r, nil
-}
-
-// PlanPull shows what a Pull with these options would do, without doing it.
-func (p *Pipe) PlanPull(ctx context.Context, o PullOptions) (*Plan, error) {
-	return p.plan(ctx, transfer.Pull, RoleRead, o)
-}
-
-// PlanPush shows what a Push with these options would do, without doing it.
-func (p *Pipe) PlanPush(ctx context.Context, o PushOptions) (*Plan, error) {
-	return p.plan(ctx, transfer.Push, RoleWrite, o)
-}
-
-// Pull brings what is new or modified on the remote into the folder. Each file
-// is verified and durable before it appears under its name, and an edit here is
-// never lost: files that changed on both sides are [ErrConflict] and nothing
-// moves, unless o.Merge says what to do. Nothing is deleted.
-//
-// When some files could not be moved, or have names that cannot be used, the
-// others are, and the error matches [ErrPartial]. A pull that was interrupted is
-// continued by the next one.
-func (p *Pipe) Pull(ctx context.Context, o PullOptions) (Report, error) {
-	return p.planAndApply(ctx, transfer.Pull, RoleRead, o)
-}
-
-// Push sends what is new or modified in the folder to the remote. It refuses with
-// [ErrConflict] when the remote has changes that were not pulled. Where the
-// storage can check it, no upload replaces a version that this folder has not
-// seen. Nothing is deleted. See [Pipe.Pull] for errors.
-func (p *Pipe) Push(ctx context.Context, o PushOptions) (Report, error) {
-	return p.planAndApply(ctx, transfer.Push, RoleWrite, o)
-}
-
-// Apply carries out a plan of this pipe. What changed since the plan was made is
-// left alone and reported as a conflict. A plan of another pipe, or one that was
-// put together by hand or read from JSON, is [ErrInvalid].
-func (p *Pipe) Apply(ctx context.Context, plan *Plan) (report Report, err error) {
-	if plan == nil || plan.plan == nil || plan.state != p.state {
-		return report, &Error{Op: "apply a plan to", Name: p.Name(), Err: &FieldError{Field: "plan", Reason: "This is no plan that PlanPull or PlanPush made for this pipe."}}
-	}
-	d, role := transfer.Pull, RoleRead
-	if plan.Push {
-		d, role = transfer.Push, RoleWrite
-	}
-	err = p.with(ctx, string(d), role, func(s *transfer.Sync) error {
-		report, err = p.apply(ctx, s, plan)
-		return err
-	})
-	return report, err
-}
-
-func (p *Pipe) planAndApply(ctx context.Context, d transfer.Direction, role Role, o PullOptions) (report Report, err error) {
-	report = Report{Pipe: p.Name(), Push: d == transfer.Push}
-	err = p.with(ctx, string(d), role, func(s *transfer.Sync) error {
-		req, err := o.request(d)
-		if err != nil {
-			return err
-		}
-		t, err := s.Plan(ctx, req)
-		if err != nil {
-			return err
-		}
-		report, err = p.apply(ctx, s, p.newPlan(t))
-		return err
-	})
-	return report, err
-}
-
-func (p *Pipe) apply(ctx context.Context, s *transfer.Sync, plan *Plan) (Report, error) {
-	t, err := s.Apply(ctx, plan.plan)
-	return p.newReport(plan, t), err
-}
-
-// InSync reports whether the folder and the remote hold the same files: neither
-// a pull nor a push would move any, and none was deleted on one side only.
-func (p *Pipe) InSync(ctx context.Context) (same bool, err error) {
-	err = p.with(ctx, "compare", RoleRead, func(s *transfer.Sync) error {
-		for _, d := range []transfer.Direction{transfer.Pull, transfer.Push} {
-			plan, err := s.Plan(ctx, transfer.Request{Direction: d})
-			if err != nil {
-				return err
-			}
-			if same = len(plan.Steps) == 0 && len(plan.Refused) == 0; !same {
-				return nil
-			}
-		}
-		return nil
-	})
-	return same, err
 }
 
 // ScanRemote lists the pipe's files on the remote, as it is now. Names that

@@ -30,6 +30,15 @@ const (
 	EventFinished
 )
 
+// String returns a word for the kind: "planned", "started", ...
+func (k EventKind) String() string {
+	words := [...]string{"planned", "started", "moved", "done", "failed", "finished"}
+	if k < 0 || int(k) >= len(words) {
+		return "unknown"
+	}
+	return words[k]
+}
+
 // The engine counts its events in the same order; this does not compile when it
 // no longer does.
 var _ = [1]struct{}{}[EventFinished-EventKind(transfer.Finished)]

@@ -19,20 +19,20 @@ import (
 // A record that is there already stays, so the import can be repeated. When some
 // could not be imported the others are, and the error matches [ErrPartial]; see
 // [CopyCatalog].
-func ImportTinyDB(ctx context.Context, dst API, file string) (ImportReport, error) {
+func ImportTinyDB(ctx context.Context, dst API, file string) (CopyReport, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return ImportReport{}, &Error{Op: "import", Name: file, Err: withKind(err)}
+		return CopyReport{}, &Error{Op: "import", Name: file, Err: withKind(err)}
 	}
 	remotes, pipes, err := readTinyDB(data)
 	if err != nil {
-		return ImportReport{}, &Error{Op: "import", Name: file, Err: damaged(err, "")}
+		return CopyReport{}, &Error{Op: "import", Name: file, Err: damaged(err, "")}
 	}
 	records, err := writeCatalogue(ctx, dst, remotes, pipes, false)
 	if err != nil {
 		err = &Error{Op: "import", Name: file, Err: err}
 	}
-	return ImportReport{records}, err
+	return CopyReport{records}, err
 }
 
 // readTinyDB reads the two tables; the others hold what was transferred.
