@@ -134,6 +134,22 @@ var story = []step{
 		_, err := alice.Pipes().Upsert(ctx, d6tpipe.PipeSettings{Name: "host", Protocol: d6tpipe.ProtocolSFTP, Location: "files.example.com", Credentials: d6tpipe.Credentials{"username": "u", "password": "p"}})
 		return err
 	}},
+	{name: "credentials-flat", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		r, err := alice.Credentials(ctx, "host", d6tpipe.RoleRead, false)
+		if err != nil {
+			return err
+		}
+		w, err := alice.Credentials(ctx, "host", d6tpipe.RoleWrite, false)
+		return cmpErr(err, "u p u p", string(r.Value("username")+" "+r.Value("password")+" "+w.Value("username")+" "+w.Value("password")))
+	}},
+	{name: "create-open", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Pipes().Create(ctx, d6tpipe.PipeSettings{Name: "open", Protocol: d6tpipe.ProtocolS3, Location: "open-data"})
+		return err
+	}},
+	{name: "credentials-none", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		c, err := alice.Credentials(ctx, "open", d6tpipe.RoleRead, false)
+		return cmpErr(err, "0", fmt.Sprint(len(c)))
+	}},
 	{name: "upsert-there", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
 		_, err := alice.Pipes().Upsert(ctx, d6tpipe.PipeSettings{Name: "host", Options: d6tpipe.PipeOptions{Dir: "/home/x"}})
 		return err
@@ -141,6 +157,10 @@ var story = []step{
 	{name: "get", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
 		p, err := alice.Pipes().Get(ctx, "child")
 		return cmpErr(err, "s3://bucket/vendorX/sub/", p.Options.RemotePath)
+	}},
+	{name: "get-managed", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		p, err := alice.Pipes().Get(ctx, "free")
+		return cmpErr(err, "s3 s3://managed/alice/free/ write", fmt.Sprint(p.Protocol, " ", p.Options.RemotePath, " ", p.Role))
 	}},
 	{name: "get-missing", fail: d6tpipe.ErrNotFound, call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
 		_, err := alice.Pipes().Get(ctx, "missing")
@@ -187,6 +207,25 @@ var story = []step{
 		c, err := alice.Credentials(ctx, "free", d6tpipe.RoleWrite, true)
 		return cmpErr(err, "write-1", string(c.Value("aws_access_key_id")))
 	}},
+	{name: "grant-expired", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		if err := alice.Grant(ctx, "root", d6tpipe.Permission{Username: "bob", Role: d6tpipe.RoleWrite, Expires: d6tpipe.Date{Year: 2001, Month: 2, Day: 3}}); err != nil {
+			return err
+		}
+		all, err := alice.Permissions(ctx, "root")
+		return cmpErr(err, "[{bob   write 2001-02-03}]", fmt.Sprint(all))
+	}},
+	{name: "get-expired", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		_, err := bob.Pipes().Get(ctx, "child")
+		return err
+	}},
+	{name: "credentials-expired", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		_, err := bob.Credentials(ctx, "root", d6tpipe.RoleRead, false)
+		return err
+	}},
+	{name: "list-expired", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		names, err := bob.Pipes().Names(ctx)
+		return cmpErr(err, "[free]", fmt.Sprint(names))
+	}},
 	{name: "grant-revoke", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
 		return alice.Grant(ctx, "root", d6tpipe.Permission{Username: "bob", Role: d6tpipe.RoleRevoke})
 	}},
@@ -197,12 +236,48 @@ var story = []step{
 		})
 		return err
 	}},
+	{name: "replace-remote", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		r, err := alice.Remotes().Replace(ctx, d6tpipe.RemoteSettings{Name: "store", Protocol: d6tpipe.ProtocolS3, Location: "depot", Settings: json.RawMessage(`{"region_name":"eu"}`)})
+		return cmpErr(err, "depot r w", r.Location+string(" "+r.ReadCredentials.Value("aws_access_key_id")+" "+r.WriteCredentials.Value("aws_access_key_id")))
+	}},
+	{name: "update-remote", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		r, err := alice.Remotes().Update(ctx, d6tpipe.RemoteSettings{Name: "store", ReadParams: json.RawMessage(`{"sep":";"}`)})
+		return cmpErr(err, `depot {"region_name":"eu"} {"sep":";"}`, fmt.Sprintf("%s %s %s", r.Location, compactBody(r.Settings), compactBody(r.ReadParams)))
+	}},
+	{name: "list-remotes", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		names, err := alice.Remotes().Names(ctx)
+		return cmpErr(err, "[store]", fmt.Sprint(names))
+	}},
+	{name: "create-managed-remote", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Remotes().Create(ctx, d6tpipe.RemoteSettings{Name: "vault", Protocol: d6tpipe.ProtocolManaged})
+		return err
+	}},
+	{name: "get-managed-remote", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		r, err := alice.Remotes().Get(ctx, "vault")
+		_, token := r.ReadCredentials["aws_session_token"]
+		return cmpErr(err, "s3 managed/alice/vault read-1 write-1 true", fmt.Sprint(r.Protocol, " ", r.Location, " ",
+			string(r.ReadCredentials.Value("aws_access_key_id")+" "+r.WriteCredentials.Value("aws_access_key_id")), " ", token))
+	}},
 	{name: "create-on-remote", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
 		_, err := alice.Pipes().Create(ctx, d6tpipe.PipeSettings{Name: "first", Remote: "store", Settings: json.RawMessage(`{"remotedir":"a/","include":"*.csv"}`)})
 		return err
 	}},
 	{name: "grant-remote", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
 		return alice.GrantRemote(ctx, "store", d6tpipe.Permission{User: "bob", Role: d6tpipe.RoleRead})
+	}},
+	{name: "remote-permissions", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		all, err := alice.RemotePermissions(ctx, "store")
+		return cmpErr(err, "[{bob   read }]", fmt.Sprint(all))
+	}},
+	{name: "list-remotes-as-reader", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		var all []string
+		for r, err := range bob.Remotes().All(ctx) {
+			if err != nil {
+				return err
+			}
+			all = append(all, fmt.Sprint(r.Name, " ", r.WriteCredentials == nil))
+		}
+		return cmpErr(nil, "[store true]", fmt.Sprint(all))
 	}},
 	{name: "get-remote-as-reader", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
 		r, err := bob.Remotes().Get(ctx, "store")
@@ -212,11 +287,24 @@ var story = []step{
 		p, err := bob.Pipes().Get(ctx, "first")
 		return cmpErr(err, "store", p.Remote)
 	}},
+	{name: "grant-remote-write", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		return alice.GrantRemote(ctx, "store", d6tpipe.Permission{Username: "bob", Role: d6tpipe.RoleWrite})
+	}},
+	{name: "get-remote-as-writer", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		r, err := bob.Remotes().Get(ctx, "store")
+		return cmpErr(err, "r w", string(r.ReadCredentials.Value("aws_access_key_id")+" "+r.WriteCredentials.Value("aws_access_key_id")))
+	}},
 	{name: "python-empty-patch", raw: python(
 		golden{Method: "PATCH", URL: "/v1/api/pipes/root/", Authorization: "Token token-of-alice", ContentLength: "0"},
 		golden{Method: "PATCH", URL: "/v1/api/remotes/store/", Authorization: "Token token-of-alice", ContentLength: "0"},
 	)},
 	{name: "python-get-with-body", raw: python(golden{Method: "GET", URL: "/v1/api/remotes/store/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"store"}`)})},
+	{name: "python-create-or-update", raw: python(
+		golden{Method: "PATCH", URL: "/v1/api/remotes/old/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"old","protocol":"s3","location":"bucket","readCredentials":{"aws_access_key_id":"r"},"writeCredentials":{"aws_access_key_id":"w"},"readParams":{"sep":"\u00fc"}}`)},
+		golden{Method: "POST", URL: "/v1/api/remotes/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"old","protocol":"s3","location":"bucket","readCredentials":{"aws_access_key_id":"r"},"writeCredentials":{"aws_access_key_id":"w"},"readParams":{"sep":"\u00fc"}}`)},
+		golden{Method: "PATCH", URL: "/v1/api/remotes/old/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"old","protocol":"s3","location":"bucket","readCredentials":{"aws_access_key_id":"r"},"writeCredentials":{"aws_access_key_id":"w"},"readParams":{"sep":"\u00fc"}}`)},
+		golden{Method: "GET", URL: "/v1/api/remotes/old/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"old","protocol":"s3","location":"bucket","readCredentials":{"aws_access_key_id":"r"},"writeCredentials":{"aws_access_key_id":"w"},"readParams":{"sep":"\u00fc"}}`)},
+	)},
 	{name: "python-double-slash", raw: python(golden{Method: "PATCH", URL: "//v1/api/pipes/root", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"schema":{"sep":"\u00fc"}}`)})},
 	{name: "python-name-with-slash", raw: python(golden{Method: "PATCH", URL: "/v1/api/pipes/a/b/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"a/b"}`)})},
 	{name: "python-bad-name-patch", raw: python(golden{Method: "PATCH", URL: "/v1/api/pipes/$x/", Authorization: "Token token-of-alice", ContentType: "application/json", Body: json.RawMessage(`{"name":"$x"}`)})},
@@ -262,6 +350,17 @@ var story = []step{
 	}},
 	{name: "unregister-other", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error { return bob.Unregister(ctx, "alice") }},
 	{name: "unregister", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error { return alice.Unregister(ctx, "alice") }},
+	{name: "register-demo", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
+		_, err := alice.Register(ctx, "demo", "demo@example.com", "demo")
+		return err
+	}},
+	{name: "create-as-demo", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, demo, _ *d6tpipe.APIClient) error {
+		_, err := demo.Pipes().Create(ctx, d6tpipe.PipeSettings{Name: "mine"})
+		if err != nil && !strings.Contains(err.Error(), "cannot register pipes") {
+			return fmt.Errorf("another refusal: %v", err)
+		}
+		return err
+	}},
 }
 
 func cmpErr(err error, want, got string) error {
