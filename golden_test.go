@@ -328,7 +328,7 @@ var story = []step{
 		`null`,
 	), call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
 		s, err := alice.Storage(ctx, "root", d6tpipe.RoleRead, false)
-		return cmpErr(err, "s3 bucket/ [] 0", fmt.Sprintf("%s %s/%s %v %d", s.Protocol, s.Location, s.Dir, s.Filters, len(s.Credentials)))
+		return cmpErr(err, "s3 bucket/ [] 0 0", fmt.Sprintf("%s %s/%s %v %d %d", s.Protocol, s.Location, s.Dir, s.Filters, len(s.Credentials), len(s.Options)))
 	}},
 	{name: "null-permissions", foreign: answers(`[{"username":"bob","email":null,"user":"","role":"read","expiration_date":null},{"username":null,"email":"c@example.com","role":"admin","expiration_date":""}]`), call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
 		all, err := alice.Permissions(ctx, "root")

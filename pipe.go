@@ -139,6 +139,7 @@ func (p *PipeSettings) UnmarshalJSON(data []byte) error {
 	}
 	*p = PipeSettings(f)
 	p.Extra = extra
+	dropNull(&p.Schema, &p.Settings, &p.ReadParams)
 	return nil
 }
 

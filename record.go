@@ -118,6 +118,15 @@ func unmarshal(data []byte, known any) (map[string]json.RawMessage, error) {
 	return all, nil
 }
 
+// dropNull makes raw values that are null absent: a server may write either.
+func dropNull(values ...*json.RawMessage) {
+	for _, raw := range values {
+		if bytes.Equal(bytes.TrimSpace(*raw), []byte("null")) {
+			*raw = nil
+		}
+	}
+}
+
 // encodeJSON is [json.Marshal] without the escaping for HTML, so that a person
 // finds the location "a&b" in the file as it was given.
 func encodeJSON(v any) (json.RawMessage, error) {

@@ -121,6 +121,7 @@ func (r *RemoteSettings) UnmarshalJSON(data []byte) error {
 	}
 	*r = RemoteSettings(f)
 	r.Extra = extra
+	dropNull(&r.Settings, &r.ReadParams)
 	return nil
 }
 
