@@ -389,3 +389,42 @@ func TestResetDeletesNothingThatCannotComeBack(t *testing.T) {
 	require.ErrorIs(t, err, d6tpipe.ErrRefused)
 	require.Equal(t, map[string]string{"a.csv": "1"}, tree(t, c.Dir()))
 }
+
+// What an address with a mistake in it costs is an error, not the memory of the
+// last sync.
+func TestForgetsNothingForARemoteThatIsNotThere(t *testing.T) {
+	for name, do := range map[string]func(c *d6tpipe.Pipe) error{
+		"orphans": func(c *d6tpipe.Pipe) error {
+			_, err := c.RemoveOrphans(t.Context(), d6tpipe.OrphanOptions{Remove: true})
+			return err
+		},
+		"delete": func(c *d6tpipe.Pipe) error {
+			return c.DeleteRemote(t.Context(), d6tpipe.DeleteOptions{Files: []string{"a.csv"}})
+		},
+		"pull": func(c *d6tpipe.Pipe) error {
+			_, err := c.Pull(t.Context(), d6tpipe.PullOptions{})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := parties(t, "client")[0]
+			folder := addDir(t, p.api)
+			addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales"})
+			c := p.open("sales")
+			write(t, c, "a.csv", "1")
+			push(t, c)
+			moveRemote(t, p.api, filepath.Join(folder, "typo"))
+			require.Error(t, do(c))
+			moveRemote(t, p.api, folder)
+			write(t, c, "a.csv", "edited")
+			require.Equal(t, []string{"a.csv"}, push(t, c), "an edit of what was synced is no conflict")
+		})
+	}
+}
+
+// moveRemote gives the remote "warehouse" another folder.
+func moveRemote(t *testing.T, api d6tpipe.API, folder string) {
+	t.Helper()
+	_, err := api.Remotes().Update(t.Context(), d6tpipe.RemoteSettings{Name: "warehouse", Location: folder})
+	require.NoError(t, err)
+}

@@ -59,7 +59,7 @@ func (s *Sync) locked(ctx context.Context, do func(*writer) error) error {
 	if err := s.sweep(); err != nil {
 		return err
 	}
-	if err := s.settleIn(); err != nil {
+	if err := s.settleIn(ctx); err != nil {
 		return err
 	}
 	w, err := s.manifest.writer()

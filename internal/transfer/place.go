@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -26,12 +27,22 @@ func (s *Sync) moved() (bool, error) {
 	return err == nil && string(last) != s.cfg.Place, err
 }
 
-// settleIn forgets what was synced with another remote. The caller holds the
-// lock and is about to change files, so the new remote has been seen to be there.
-func (s *Sync) settleIn() error {
+// settleIn forgets what was synced with another remote, once the new one is seen
+// to be there: its address may be a mistake. The caller holds the lock and is
+// about to change files.
+func (s *Sync) settleIn(ctx context.Context) error {
 	moved, err := s.moved()
 	if err != nil || !moved {
 		return err
+	}
+	if s.cfg.Store == nil {
+		return errNoStore
+	}
+	for _, err := range s.cfg.Store.List(ctx, "") {
+		if err != nil {
+			return err
+		}
+		break
 	}
 	if err := s.forget(); err != nil {
 		return err
