@@ -90,24 +90,17 @@ func (p *Pipe) DeleteRemote(ctx context.Context, o DeleteOptions) error {
 		if err := o.validate(); err != nil {
 			return err
 		}
+		if o.Synced {
+			return s.RemoveRemoteSynced(ctx)
+		}
 		keys := o.Files
-		if len(keys) == 0 {
+		if o.All {
 			listing, err := s.ScanRemote(ctx)
 			if err != nil {
 				return err
 			}
-			entries, err := s.Files(ctx)
-			if err != nil && o.Synced {
-				return err
-			}
-			synced := make(map[string]transfer.Entry, len(entries))
-			for _, e := range entries {
-				synced[e.Key] = e
-			}
 			for _, obj := range listing.Objects {
-				if e, known := synced[obj.Key]; o.All || known && e.Tag == obj.Tag && e.Size == obj.Size {
-					keys = append(keys, obj.Key)
-				}
+				keys = append(keys, obj.Key)
 			}
 		}
 		return s.RemoveRemote(ctx, keys)

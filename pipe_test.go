@@ -428,3 +428,23 @@ func moveRemote(t *testing.T, api d6tpipe.API, folder string) {
 	_, err := api.Remotes().Update(t.Context(), d6tpipe.RemoteSettings{Name: "warehouse", Location: folder})
 	require.NoError(t, err)
 }
+
+// What was synced with one remote says nothing of the files on another.
+func TestDeleteSyncedOnAnotherRemote(t *testing.T) {
+	p := parties(t, "client")[0]
+	folder, other := addDir(t, p.api), t.TempDir()
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales"})
+	c := p.open("sales")
+	write(t, c, "a.csv", "1")
+	push(t, c)
+	info, err := os.Stat(filepath.Join(folder, "a.csv"))
+	require.NoError(t, err)
+	theirs := filepath.Join(other, "a.csv")
+	require.NoError(t, os.WriteFile(theirs, []byte("2"), 0o644))
+	require.NoError(t, os.Chtimes(theirs, info.ModTime(), info.ModTime())) // the same tag
+	moveRemote(t, p.api, other)
+	require.NoError(t, c.DeleteRemote(t.Context(), d6tpipe.DeleteOptions{Synced: true}))
+	require.Equal(t, "2", readText(t, theirs))
+	require.NoError(t, c.Delete(t.Context(), d6tpipe.DeleteOptions{Synced: true}))
+	require.Equal(t, "1", content(t, c, "a.csv"))
+}

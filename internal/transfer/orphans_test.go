@@ -154,10 +154,19 @@ func TestRemove(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(p.dir, "dir4/file0004.csv"))
 }
 
-// hooked is a store that calls hook when it is listed.
+// hooked is a store that calls hook when it is listed, and statHook when an object
+// is looked at.
 type hooked struct {
 	*mem.Store
-	hook func()
+	hook     func()
+	statHook func(key string)
+}
+
+func (h *hooked) Stat(ctx context.Context, key string) (storage.Object, error) {
+	if h.statHook != nil {
+		h.statHook(key)
+	}
+	return h.Store.Stat(ctx, key)
 }
 
 func (h *hooked) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
@@ -179,4 +188,26 @@ func TestOrphansFolderGoesMeanwhile(t *testing.T) {
 	h.hook = func() { time.Sleep(100 * time.Millisecond); os.RemoveAll(p.dir) }
 	_, err := p.RemoveOrphans(t.Context(), transfer.OrphanOptions{Side: transfer.Local, Apply: true})
 	require.NoError(t, err)
+}
+
+// Between the listing and the removal somebody may put another version there.
+func TestRemoveRemoteSynced(t *testing.T) {
+	h := &hooked{Store: remote(many(3))}
+	p := newPipe(t, h)
+	p.must(pull, 3)
+	h.Plant("dir2/file0002.csv", []byte("theirs"))
+	h.Plant("never-pulled.csv", []byte("theirs"))
+	h.statHook = func(key string) {
+		if key == "dir1/file0001.csv" {
+			h.Plant(key, []byte("theirs, meanwhile"))
+		}
+	}
+	require.ErrorIs(t, p.RemoveRemoteSynced(t.Context()), storage.ErrChanged)
+	listing, err := p.ScanRemote(t.Context())
+	require.NoError(t, err)
+	var keys []string
+	for _, o := range listing.Objects {
+		keys = append(keys, o.Key)
+	}
+	require.Equal(t, []string{"dir1/file0001.csv", "dir2/file0002.csv", "never-pulled.csv"}, keys)
 }

@@ -133,21 +133,49 @@ func (s *Sync) RemoveRemote(ctx context.Context, keys []string) error {
 		return errNoStore
 	}
 	return s.locked(ctx, func(w *writer) error {
-		local, err := s.scanLocal(ctx)
+		return s.removeObjects(ctx, w, keys, func(key string) error { return s.cfg.Store.Remove(ctx, key) })
+	})
+}
+
+// RemoveRemoteSynced removes from the remote the files whose version there is the
+// one of the last sync with it. It looks while nobody else moves files in the
+// folder; a version that somebody puts there meanwhile stays.
+func (s *Sync) RemoveRemoteSynced(ctx context.Context) error {
+	return s.locked(ctx, func(w *writer) error {
+		there, err := s.ScanRemote(ctx)
 		if err != nil {
 			return err
 		}
-		in := states{local: local.Files}
-		var gone []Entry
-		err = each(ctx, keys, func(key string) error {
-			err := s.cfg.Store.Remove(ctx, key)
-			if _, known := w.find(key); err == nil && known && !in.has(key) {
-				gone = append(gone, Entry{Key: key})
+		var keys []string
+		synced := map[string]*storage.Object{}
+		for i := range there.Objects {
+			o := &there.Objects[i]
+			if e, known := w.find(o.Key); known && e.there(o) {
+				keys = append(keys, o.Key)
+				synced[o.Key] = o
 			}
-			return err
-		})
-		return errors.Join(err, w.append(gone))
+		}
+		return s.removeObjects(ctx, w, keys, func(key string) error { return s.removeObject(ctx, synced[key]) })
 	})
+}
+
+// removeObjects calls remove for all keys, and forgets those that are gone here as
+// well.
+func (s *Sync) removeObjects(ctx context.Context, w *writer, keys []string, remove func(key string) error) error {
+	local, err := s.scanLocal(ctx)
+	if err != nil {
+		return err
+	}
+	in := states{local: local.Files}
+	var gone []Entry
+	err = each(ctx, keys, func(key string) error {
+		err := remove(key)
+		if _, known := w.find(key); err == nil && known && !in.has(key) {
+			gone = append(gone, Entry{Key: key})
+		}
+		return err
+	})
+	return errors.Join(err, w.append(gone))
 }
 
 // each calls do for all keys; those that fail do not stop the others.
