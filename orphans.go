@@ -144,7 +144,10 @@ func (p *Pipe) Reset(ctx context.Context, o ResetOptions) (Report, error) {
 		if len(there) == 0 && len(found.Files) > 0 {
 			return fmt.Errorf("%w: there are no files on the remote to take the place of %d here", ErrRefused, len(found.Files))
 		}
-		return errors.Join(s.RemoveLocal(ctx, localKeys(found.Files)), s.Reset(ctx))
+		if err := s.Reset(ctx); err != nil { // first: the removal reads the memory, which may be damaged
+			return err
+		}
+		return s.RemoveLocal(ctx, localKeys(found.Files))
 	})
 	if err != nil {
 		return Report{Pipe: p.Name()}, err

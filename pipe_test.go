@@ -448,3 +448,17 @@ func TestDeleteSyncedOnAnotherRemote(t *testing.T) {
 	require.NoError(t, c.Delete(t.Context(), d6tpipe.DeleteOptions{Synced: true}))
 	require.Equal(t, "1", content(t, c, "a.csv"))
 }
+
+func TestResetWithDamagedMemory(t *testing.T) {
+	client, c := pulled(t)
+	write(t, c, "a.csv", "edited")
+	manifest := filepath.Join(client.cfg.FileRepo, ".d6tpipe", "sales", "manifest")
+	for _, remove := range []bool{false, true} {
+		require.NoError(t, os.WriteFile(manifest, []byte("this is no manifest"), 0o600))
+		_, err := c.Pull(t.Context(), d6tpipe.PullOptions{})
+		require.ErrorIs(t, err, d6tpipe.ErrDamaged)
+		_, err = c.Reset(t.Context(), d6tpipe.ResetOptions{Delete: remove, Merge: d6tpipe.MergeKeep})
+		require.NoError(t, err)
+		require.Equal(t, map[bool]string{false: "edited", true: "1"}[remove], content(t, c, "a.csv"))
+	}
+}
