@@ -153,6 +153,9 @@ func ownFields(p, parent PipeSettings) PipeSettings {
 	if p.Parent != "" && p.Location == parent.Location {
 		p.Location = ""
 	}
+	if p.Parent != "" && sameJSON(p.Settings, parent.Settings) {
+		p.Settings = nil
+	}
 	if p.Remote == "" && isEmptyObject(p.Schema) {
 		p.Schema = nil
 	}

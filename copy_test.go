@@ -2,6 +2,7 @@ package d6tpipe_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -219,4 +220,31 @@ func TestImportTinyDBRefusesDamage(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, report.Records)
 	require.NoFileExists(t, path)
+}
+
+// A child takes the options of its storage from the parent that it has in dst.
+func TestCopyLeavesInheritedSettings(t *testing.T) {
+	src, _ := local(t)
+	dst, _ := local(t)
+	for api, region := range map[d6tpipe.API]string{src: `{"region_name":"eu"}`, dst: `{"region_name":"us"}`} {
+		parent := s3pipe("parent")
+		parent.Settings = json.RawMessage(region)
+		_, err := api.Pipes().Create(t.Context(), parent)
+		require.NoError(t, err)
+	}
+	for _, p := range []d6tpipe.PipeSettings{{Name: "child", Parent: "parent"},
+		{Name: "own", Parent: "parent", Settings: json.RawMessage(`{"region_name":"ap"}`)}} {
+		_, err := src.Pipes().Create(t.Context(), p)
+		require.NoError(t, err)
+	}
+	for _, want := range []d6tpipe.RecordStatus{d6tpipe.RecordCreated, d6tpipe.RecordSame} {
+		report, err := d6tpipe.CopyCatalog(t.Context(), dst, src, d6tpipe.CopyOptions{})
+		require.ErrorIs(t, err, d6tpipe.ErrPartial, "the parents differ")
+		require.Equal(t, 2, report.Count(want), "%+v", report)
+	}
+	for name, want := range map[string]string{"child": `{"region_name":"us"}`, "own": `{"region_name":"ap"}`} {
+		s, err := dst.Storage(t.Context(), name, d6tpipe.RoleRead, false)
+		require.NoError(t, err)
+		require.JSONEq(t, want, string(s.Options))
+	}
 }
