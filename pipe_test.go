@@ -462,3 +462,18 @@ func TestResetWithDamagedMemory(t *testing.T) {
 		require.Equal(t, map[bool]string{false: "edited", true: "1"}[remove], content(t, c, "a.csv"))
 	}
 }
+
+func TestInSyncWithEqualFilesThatWereNeverSynced(t *testing.T) {
+	both := parties(t, "vendor", "client")
+	addDir(t, both[0].api)
+	addPipe(t, both[0].api, d6tpipe.PipeSettings{Name: "sales"})
+	v, c := both[0].open("sales"), both[1].open("sales")
+	write(t, v, "a.csv", "1")
+	push(t, v)
+	for text, want := range map[string]bool{"1": true, "2": false} {
+		write(t, c, "a.csv", text)
+		same, err := c.InSync(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, same, text)
+	}
+}

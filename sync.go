@@ -2,6 +2,7 @@ package d6tpipe
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/d6t/d6tpipe-go/internal/glob"
@@ -162,7 +163,8 @@ func (p *Pipe) InSync(ctx context.Context) (same bool, err error) {
 			if err != nil {
 				return err
 			}
-			if same = len(plan.Steps) == 0 && len(plan.Refused) == 0; !same {
+			differs := func(s transfer.Step) bool { return s.Action != transfer.Adopt }
+			if same = !slices.ContainsFunc(plan.Steps, differs) && len(plan.Refused) == 0; !same {
 				return nil
 			}
 		}
