@@ -33,7 +33,7 @@ const (
 
 // An OrphanReport is what RemoveOrphans found and did.
 type OrphanReport struct {
-	Removed bool     `json:"removed"` // false: nothing was removed, this is a preview
+	Removed bool     `json:"removed"` // false: nothing was removed, as in a preview
 	Local   []Orphan `json:"local,omitempty"`
 	Remote  []Orphan `json:"remote,omitempty"`
 }
@@ -70,6 +70,7 @@ func (p *Pipe) RemoveOrphans(ctx context.Context, o OrphanOptions) (report Orpha
 		found, err := s.RemoveOrphans(ctx, transfer.OrphanOptions{Side: transfer.Side(o.Where), Apply: o.Remove, Force: o.Force})
 		report.Removed = o.Remove && err == nil
 		for _, f := range found {
+			report.Removed = report.Removed || f.Removed
 			orphan := Orphan{Key: f.Key, Size: f.Size, Kept: string(f.Kept), Removed: f.Removed}
 			if f.Side == transfer.Local {
 				report.Local = append(report.Local, orphan)

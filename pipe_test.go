@@ -477,3 +477,27 @@ func TestInSyncWithEqualFilesThatWereNeverSynced(t *testing.T) {
 		require.Equal(t, want, same, text)
 	}
 }
+
+// A report that says nothing was removed must be true.
+func TestOrphanReportAfterAFailure(t *testing.T) {
+	p := parties(t, "vendor")[0]
+	folder := addDir(t, p.api)
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales"})
+	v := p.open("sales")
+	for _, key := range []string{"a.csv", "b.csv", "c.csv"} {
+		write(t, v, key, "1")
+	}
+	push(t, v)
+	require.NoError(t, os.Remove(filepath.Join(folder, "a.csv")))
+	require.NoError(t, os.Remove(filepath.Join(folder, "b.csv")))
+	ctx := &hookCtx{Context: t.Context()}
+	ctx.do = func(int64) { // b.csv is edited once a.csv is gone
+		if _, err := os.Stat(filepath.Join(v.Dir(), "a.csv")); err != nil {
+			write(t, v, "b.csv", "edited")
+		}
+	}
+	report, err := v.RemoveOrphans(ctx, d6tpipe.OrphanOptions{Remove: true})
+	require.ErrorIs(t, err, d6tpipe.ErrPartial)
+	require.Equal(t, []d6tpipe.Orphan{{Key: "a.csv", Size: 1, Removed: true}, {Key: "b.csv", Size: 1}}, report.Local)
+	require.True(t, report.Removed)
+}
