@@ -52,7 +52,15 @@ func (r *run) upload(ctx context.Context, s *Step) (e Entry, err error) {
 // vouch for the content; where it does not, the next sync compares it.
 func (r *run) ours(ctx context.Context, src *source, changed error) (storage.Object, error) {
 	o, err := r.cfg.Store.Stat(ctx, src.step.Key)
-	if err != nil || !strings.HasPrefix(o.Sum, md5Prefix) || src.sent.md5 == nil || src.sent.check(&o) != nil {
+	if err != nil || !strings.HasPrefix(o.Sum, md5Prefix) || o.Size != src.sent.size {
+		return storage.Object{}, changed
+	}
+	if src.sent != src.digest || src.sent.md5 == nil { // it was refused before it was read again
+		if err := src.reread(); err != nil {
+			return storage.Object{}, errors.Join(changed, err)
+		}
+	}
+	if src.sent.check(&o) != nil {
 		return storage.Object{}, changed
 	}
 	return o, nil
@@ -117,6 +125,14 @@ func (s *source) Read(p []byte) (int, error) {
 		s.sent = s.digest
 	}
 	return n, err
+}
+
+// reread takes the sums of the whole file.
+func (s *source) reread() error {
+	if _, err := s.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return s.run.copy(s.ctx, io.Discard, s)
 }
 
 func (s *source) verify() error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/storage/mem"
+	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
 
 // lossy fails the first Puts: after reading, before or after storing.
@@ -46,6 +47,41 @@ func TestPushRetries(t *testing.T) {
 		_, err := p.sync(push)
 		require.NoError(t, err, "answer lost: %v", lostReply)
 		require.Equal(t, "content", stored(t, l, "a.csv"))
+		p.must(push, 0)
+	}
+}
+
+// refusing answers all Puts but the first by their condition, before it has read
+// more than a part of the file.
+type refusing struct {
+	lossy
+	puts int
+	part int64
+}
+
+func (l *refusing) Put(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (storage.Object, error) {
+	if l.puts++; l.puts > 1 {
+		_, _ = io.CopyN(io.Discard, r, l.part)
+		return storage.Object{}, storage.ErrChanged
+	}
+	return l.lossy.Put(ctx, key, r, size, cond)
+}
+
+// A server need not read the file to see that its condition does not hold.
+func TestPushKnowsItsOwnVersion(t *testing.T) {
+	for _, part := range []int64{0, 3, 7} {
+		l := &refusing{lossy: lossy{Store: mem.New(), fails: 1, store: true}, part: part}
+		moved := int64(0)
+		p := newPipe(t, storage.Retry(l, storage.RetryPolicy{First: time.Millisecond}), func(c *transfer.Config) {
+			c.Progress = func(e transfer.Event) {
+				if e.Kind == transfer.Moved {
+					moved += e.Bytes
+				}
+			}
+		})
+		p.write("a.csv", "content")
+		p.must(push, 1)
+		require.EqualValues(t, 7, moved, "%d bytes read", part)
 		p.must(push, 0)
 	}
 }
