@@ -501,3 +501,22 @@ func TestOrphanReportAfterAFailure(t *testing.T) {
 	require.Equal(t, []d6tpipe.Orphan{{Key: "a.csv", Size: 1, Removed: true}, {Key: "b.csv", Size: 1}}, report.Local)
 	require.True(t, report.Removed)
 }
+
+// A folder of a remote that nobody has written to yet lists nothing, without an
+// error.
+func TestForgetsNothingForAnEmptyFolder(t *testing.T) {
+	p := parties(t, "client")[0]
+	addDir(t, p.api)
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales", Remote: "warehouse", Options: d6tpipe.PipeOptions{Dir: "sales"}})
+	c := p.open("sales")
+	write(t, c, "a.csv", "1")
+	push(t, c)
+	folder := func(name string) {
+		require.NoError(t, c.UpdateSettings(t.Context(), d6tpipe.PipeSettings{Remote: "warehouse", Options: d6tpipe.PipeOptions{Dir: name}}))
+	}
+	folder("slaes")
+	require.Empty(t, pull(t, c))
+	folder("sales")
+	write(t, c, "a.csv", "edited")
+	require.Equal(t, []string{"a.csv"}, push(t, c), "an edit of what was synced is no conflict")
+}

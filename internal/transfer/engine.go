@@ -27,7 +27,12 @@ func (s *Sync) Apply(ctx context.Context, p *Plan) (*Report, error) {
 	if keys := p.Conflicts(); len(keys) > 0 {
 		return report, &ConflictError{p.Direction, keys}
 	}
-	err := s.locked(ctx, func(w *writer) error { return s.run(ctx, p, report, w) })
+	var err error
+	if work, _ := p.work(); work > 0 {
+		err = s.locked(ctx, func(w *writer) error { return s.run(ctx, p, report, w) })
+	} else { // an empty folder may be a mistake in its name: what was synced elsewhere stays known
+		err = s.Alone(ctx, func() error { return errors.Join(s.sweep(), ctx.Err()) })
+	}
 	partial := report.finish(p, fs.ErrNotExist)
 	report.Elapsed = time.Since(start)
 	s.tell(Event{Kind: Finished, Files: report.Files, Bytes: report.Bytes})
@@ -84,10 +89,7 @@ type run struct {
 
 func (s *Sync) run(ctx context.Context, p *Plan, report *Report, w *writer) (err error) {
 	r := &run{Sync: s, plan: p, report: report, book: w, done: make(chan recorded, s.cfg.Workers)}
-	work, downloads := r.work()
-	if work == 0 {
-		return ctx.Err()
-	}
+	work, downloads := p.work()
 	if r.dir, err = openFolder(s.cfg.Dir, downloads); err != nil {
 		return err
 	}
@@ -105,9 +107,9 @@ func (s *Sync) run(ctx context.Context, p *Plan, report *Report, w *writer) (err
 }
 
 // work counts the steps that do something.
-func (r *run) work() (steps int, downloads bool) {
-	for i := range r.plan.Steps {
-		switch r.plan.Steps[i].Action {
+func (p *Plan) work() (steps int, downloads bool) {
+	for i := range p.Steps {
+		switch p.Steps[i].Action {
 		case Download:
 			downloads = true
 			steps++
