@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
@@ -62,7 +63,8 @@ func (s Storage) identity() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		id.Protocol, id.Endpoint = ProtocolS3, o.Endpoint
+		// The credentials of each role may spell it in their own way.
+		id.Protocol, id.Endpoint = ProtocolS3, strings.TrimRight(strings.ToLower(o.Endpoint), "/")
 	}
 	raw, err := encodeJSON(id)
 	return string(raw), err

@@ -520,3 +520,26 @@ func TestForgetsNothingForAnEmptyFolder(t *testing.T) {
 	write(t, c, "a.csv", "edited")
 	require.Equal(t, []string{"a.csv"}, push(t, c), "an edit of what was synced is no conflict")
 }
+
+// The endpoint stands in the credentials of each role.
+func TestRolesThatSpellTheEndpointInTheirOwnWay(t *testing.T) {
+	p := parties(t, "client")[0]
+	addS3(t, p.api)
+	remote, err := p.api.Remotes().Get(t.Context(), "warehouse")
+	require.NoError(t, err)
+	remote.WriteCredentials["endpoint_url"] = string(remote.WriteCredentials.Value("endpoint_url")) + "/"
+	_, err = p.api.Remotes().Replace(t.Context(), remote)
+	require.NoError(t, err)
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales"})
+	c := p.open("sales")
+	write(t, c, "a.csv", "one")
+	push(t, c)
+	write(t, c, "b.csv", "b")
+	_, err = c.RemoveOrphans(t.Context(), d6tpipe.OrphanOptions{Remove: true}) // with the read credentials
+	require.NoError(t, err)
+	write(t, c, "a.csv", "two")
+	require.Equal(t, []string{"a.csv", "b.csv"}, push(t, c))
+	report, err := c.Pull(t.Context(), d6tpipe.PullOptions{})
+	require.NoError(t, err)
+	require.Empty(t, keys(report))
+}
