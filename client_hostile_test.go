@@ -204,10 +204,10 @@ func TestCancel(t *testing.T) {
 	} {
 		url := listen(t, talk)
 		for call, do := range calls {
+			if name == "pause" && (call == "create" || call == "login" || call == "grant") {
+				continue // not repeated, so it does not pause
+			}
 			t.Run(name+"/"+call, func(t *testing.T) {
-				if name == "pause" && (call == "create" || call == "login" || call == "grant") {
-					t.SkipNow() // not repeated, so it does not pause
-				}
 				t.Parallel()
 				client := dial(t, url, d6tpipe.Limits{})
 				ctx, cancel := context.WithCancel(t.Context())

@@ -363,8 +363,6 @@ func TestEmptyPages(t *testing.T) {
 	require.Less(t, hits.Load(), int32(200))
 }
 
-// TestRefusals: what a server says becomes an error that reads well and tells
-// nothing it should not.
 // Every status that is no success matches exactly one kind.
 func TestEveryStatusHasAKind(t *testing.T) {
 	kinds := []error{d6tpipe.ErrInvalid, d6tpipe.ErrUnauthorized, d6tpipe.ErrPermission, d6tpipe.ErrNotFound, d6tpipe.ErrExists, d6tpipe.ErrConflict,
@@ -389,6 +387,8 @@ func TestEveryStatusHasAKind(t *testing.T) {
 	}
 }
 
+// TestRefusals: what a server says becomes an error that reads well and tells
+// nothing it should not.
 func TestRefusals(t *testing.T) {
 	status, body := 0, ""
 	client := dial(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -104,9 +104,21 @@ func (c Credentials) reveal() map[string]any {
 			out[name] = v.reveal()
 		case map[string]any:
 			out[name] = Credentials(v).reveal()
+		case map[string]string:
+			out[name] = plain(v)
+		case map[string]Secret:
+			out[name] = plain(v)
 		default:
 			out[name] = v
 		}
+	}
+	return out
+}
+
+func plain[T ~string](set map[string]T) map[string]any {
+	out := make(map[string]any, len(set))
+	for name, v := range set {
+		out[name] = string(v)
 	}
 	return out
 }

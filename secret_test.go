@@ -141,3 +141,15 @@ func TestNothingPrintsASecret(t *testing.T) {
 	quiet(d6tpipe.RemoteSettings{ReadCredentials: keys, WriteCredentials: keys}, &d6tpipe.PipeSettings{Credentials: keys}, struct{ P d6tpipe.PipeSettings }{d6tpipe.PipeSettings{Credentials: keys}})
 	require.NoError(t, local.Transact(t.Context(), func(tx d6tpipe.API) error { quiet(tx); return nil }))
 }
+
+// Sets of credentials are told apart whatever Go type they have.
+func TestCredentialsFor(t *testing.T) {
+	for _, set := range []any{
+		map[string]any{"key": "r"}, map[string]string{"key": "r"}, d6tpipe.Credentials{"key": "r"}, map[string]d6tpipe.Secret{"key": "r"},
+	} {
+		c := d6tpipe.Credentials{"read": set}
+		require.EqualValues(t, "r", c.For(d6tpipe.RoleRead).Value("key"), "%T", set)
+		require.Empty(t, c.For(d6tpipe.RoleWrite), "%T", set)
+		require.NotContains(t, c.String(), `"r"`)
+	}
+}

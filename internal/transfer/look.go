@@ -69,13 +69,6 @@ func (s *Sync) plan(ctx context.Context, req Request) (*Plan, error) {
 	return p, nil
 }
 
-// InSync reports whether a pull would find nothing to do: all that is on the
-// remote is here.
-func (s *Sync) InSync(ctx context.Context) (bool, error) {
-	p, err := s.Plan(ctx, Request{Direction: Pull})
-	return err == nil && p.Empty(), err
-}
-
 // ScanRemote lists the remote. An error means that the listing is not complete.
 func (s *Sync) ScanRemote(ctx context.Context) (storage.Listing, error) {
 	l, err := s.scanRemote(ctx)

@@ -49,11 +49,6 @@ type OrphanOptions struct {
 // The most that goes without Force: this many files, or half of them.
 const freeRemovals = 10
 
-// Orphans returns the files that only one side has, sorted by key.
-func (s *Sync) Orphans(ctx context.Context, side Side) ([]Orphan, error) {
-	return s.RemoveOrphans(ctx, OrphanOptions{Side: side})
-}
-
 // RemoveOrphans removes the files that only one side has, or says which it would
 // remove. It refuses with [ErrRefused] when the other side is empty while the
 // manifest is not, and when more than ten files and more than half of a side

@@ -44,7 +44,7 @@ func TestOrphans(t *testing.T) {
 		"remote dir3/file0003.csv": "", "remote dir4/file0004.csv": transfer.Modified, "remote theirs": transfer.OnlyThere,
 	}
 	before := tree(t, p.dir)
-	orphans, err := p.Orphans(t.Context(), transfer.Both)
+	orphans, err := p.RemoveOrphans(t.Context(), transfer.OrphanOptions{})
 	require.NoError(t, err)
 	require.Equal(t, want, keptOf(orphans))
 	require.Equal(t, before, tree(t, p.dir), "a dry run by default")
@@ -65,7 +65,7 @@ func TestOrphans(t *testing.T) {
 
 	_, err = p.RemoveOrphans(t.Context(), transfer.OrphanOptions{Apply: true, Force: true})
 	require.NoError(t, err)
-	orphans, err = p.Orphans(t.Context(), transfer.Both)
+	orphans, err = p.RemoveOrphans(t.Context(), transfer.OrphanOptions{})
 	require.NoError(t, err)
 	require.Empty(t, orphans)
 	files, err := p.Files(t.Context())
