@@ -1,8 +1,6 @@
 module github.com/d6t/d6tpipe-go
 
-go 1.26.0
-
-toolchain go1.26.8
+go 1.26.5
 
 require (
 	github.com/go-resty/resty/v2 v2.17.2

@@ -1,8 +1,6 @@
 module github.com/d6t/d6tpipe-go/bench
 
-go 1.26.0
-
-toolchain go1.26.8
+go 1.26.5
 
 require github.com/d6t/d6tpipe-go v0.0.0
 

@@ -1,8 +1,6 @@
 module github.com/d6t/d6tpipe-go/tools
 
-go 1.26.0
-
-toolchain go1.26.8
+go 1.26.5
 
 tool (
 	github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -1,9 +1,7 @@
 // The programs that we measure ourselves against, as far as they are Go.
 module github.com/d6t/d6tpipe-go/bench/peers
 
-go 1.26.0
-
-toolchain go1.26.8
+go 1.26.5
 
 tool github.com/peak/s5cmd/v2
 

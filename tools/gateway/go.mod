@@ -2,9 +2,7 @@
 // sixty dependencies are no business of the other tools, let alone of the SDK.
 module github.com/d6t/d6tpipe-go/tools/gateway
 
-go 1.26.0
-
-toolchain go1.26.8
+go 1.26.5
 
 tool github.com/versity/versitygw/cmd/versitygw
 
