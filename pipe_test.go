@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -274,6 +275,18 @@ var pipeTests = map[string]func(t *testing.T, vendor, client party){
 			report, err := c.Pull(t.Context(), row.o)
 			require.NoError(t, err)
 			require.Equal(t, row.want, keys(report), "%+v", row.o)
+		}
+		stamp := time.Now()
+		require.NoError(t, os.Chtimes(filepath.Join(v.Dir(), "1.csv"), stamp, stamp.Add(time.Hour)))
+		require.NoError(t, os.Chtimes(filepath.Join(v.Dir(), "3.csv"), stamp, stamp.Add(-time.Hour)))
+		for recent, want := range map[int][]string{1: {"1.csv"}, -1: {"3.csv"}, 9: {"1.csv", "2.csv", "3.csv"}} {
+			plan, err := v.PlanPush(t.Context(), d6tpipe.PushOptions{Mode: d6tpipe.ModeAll, Recent: recent})
+			require.NoError(t, err)
+			var got []string
+			for _, s := range plan.Steps {
+				got = append(got, s.Key)
+			}
+			require.Equal(t, want, got, "recent %d", recent)
 		}
 		_, err = c.Pull(t.Context(), d6tpipe.PullOptions{Mode: "sometimes"})
 		require.ErrorIs(t, err, d6tpipe.ErrInvalid)
