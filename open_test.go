@@ -317,3 +317,16 @@ func TestKeysInSettingsAreNotUsed(t *testing.T) {
 	_, err = p.open("sales").Pull(t.Context(), d6tpipe.PullOptions{})
 	require.ErrorIs(t, err, d6tpipe.ErrPermission)
 }
+
+// Another folder of the same remote is another place.
+func TestPipeThatMovesToAnotherFolder(t *testing.T) {
+	p := parties(t, "vendor")[0]
+	folder := addDir(t, p.api)
+	addPipe(t, p.api, d6tpipe.PipeSettings{Name: "sales", Options: d6tpipe.PipeOptions{Dir: "old"}})
+	pipe := p.open("sales")
+	write(t, pipe, "1.csv", "one")
+	push(t, pipe)
+	require.NoError(t, pipe.UpdateSettings(t.Context(), d6tpipe.PipeSettings{Options: d6tpipe.PipeOptions{Dir: "new"}}))
+	require.Equal(t, []string{"1.csv"}, push(t, pipe))
+	require.Equal(t, map[string]string{"old/1.csv": "one", "new/1.csv": "one"}, tree(t, folder))
+}
