@@ -25,6 +25,53 @@ type idle struct {
 }
 
 func (i *idle) ConditionalPut() bool { return conditional(i.Store) }
+func (i *idle) Streams() bool        { return Streams(i.Store) }
+
+func (i *idle) Multipart() Multipart {
+	if m := MultipartOf(i.Store); m != nil {
+		return &idleParts{m, i}
+	}
+	return nil
+}
+
+type idleParts struct {
+	Multipart
+	i *idle
+}
+
+func (m *idleParts) Begin(ctx context.Context, key string, size, unit int64) (Upload, error) {
+	ctx, a := m.i.start(ctx)
+	defer a.end()
+	u, err := m.Multipart.Begin(ctx, key, size, unit)
+	return u, a.explain(err)
+}
+
+func (m *idleParts) Arrived(ctx context.Context, u Upload) ([]Part, error) {
+	ctx, a := m.i.start(ctx)
+	defer a.end()
+	parts, err := m.Multipart.Arrived(ctx, u)
+	return parts, a.explain(err)
+}
+
+func (m *idleParts) Send(ctx context.Context, u Upload, n int, r io.Reader, size int64) (Part, error) {
+	ctx, a := m.i.start(ctx)
+	defer a.end()
+	part, err := m.Multipart.Send(ctx, u, n, &idleSource{r, a}, size)
+	return part, a.explain(err)
+}
+
+func (m *idleParts) Finish(ctx context.Context, u Upload, parts []Part, cond Cond) (Object, error) {
+	ctx, a := m.i.start(ctx)
+	defer a.end()
+	obj, err := m.Multipart.Finish(ctx, u, parts, cond)
+	return obj, a.explain(err)
+}
+
+func (m *idleParts) Abort(ctx context.Context, u Upload) error {
+	ctx, a := m.i.start(ctx)
+	defer a.end()
+	return a.explain(m.Multipart.Abort(ctx, u))
+}
 
 // alarm ends a context when it is left alone for too long.
 type alarm struct {
@@ -123,6 +170,8 @@ func (r *idleReader) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	return n, r.a.explain(err)
 }
+
+func (r *idleReader) Sum() string { return SumOf(r.body) }
 
 func (r *idleReader) Close() error {
 	defer r.a.end()

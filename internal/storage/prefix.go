@@ -93,6 +93,70 @@ func (p *prefixed) Remove(ctx context.Context, key string) error {
 }
 
 func (p *prefixed) ConditionalPut() bool { return conditional(p.Store) }
+func (p *prefixed) Streams() bool        { return Streams(p.Store) }
+
+func (p *prefixed) Multipart() Multipart {
+	if m := MultipartOf(p.Store); m != nil {
+		return &prefixedParts{m, p}
+	}
+	return nil
+}
+
+// prefixedParts keeps the names of the store below out of an Upload, which may
+// lie in a file: where the folder is belongs to the settings.
+type prefixedParts struct {
+	Multipart
+	p *prefixed
+}
+
+func (m *prefixedParts) below(u Upload) (Upload, error) {
+	key, err := m.p.full(u.Key)
+	u.Key = key
+	return u, err
+}
+
+func (m *prefixedParts) Begin(ctx context.Context, key string, size, unit int64) (Upload, error) {
+	full, err := m.p.full(key)
+	if err != nil {
+		return Upload{}, err
+	}
+	u, err := m.Multipart.Begin(ctx, full, size, unit)
+	u.Key = key
+	return u, err
+}
+
+func (m *prefixedParts) Arrived(ctx context.Context, u Upload) ([]Part, error) {
+	u, err := m.below(u)
+	if err != nil {
+		return nil, err
+	}
+	return m.Multipart.Arrived(ctx, u)
+}
+
+func (m *prefixedParts) Send(ctx context.Context, u Upload, n int, r io.Reader, size int64) (Part, error) {
+	u, err := m.below(u)
+	if err != nil {
+		return Part{}, err
+	}
+	return m.Multipart.Send(ctx, u, n, r, size)
+}
+
+func (m *prefixedParts) Finish(ctx context.Context, u Upload, parts []Part, cond Cond) (Object, error) {
+	full, err := m.below(u)
+	if err != nil {
+		return Object{}, err
+	}
+	obj, err := m.Multipart.Finish(ctx, full, parts, cond)
+	return rename(obj, u.Key, err)
+}
+
+func (m *prefixedParts) Abort(ctx context.Context, u Upload) error {
+	u, err := m.below(u)
+	if err != nil {
+		return err
+	}
+	return m.Multipart.Abort(ctx, u)
+}
 
 // conditional asks store for a decorator of it: embedding a Store hides what else
 // the driver can do.

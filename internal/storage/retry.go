@@ -64,6 +64,57 @@ type retry struct {
 }
 
 func (r *retry) ConditionalPut() bool { return conditional(r.Store) }
+func (r *retry) Streams() bool        { return Streams(r.Store) }
+
+func (r *retry) Multipart() Multipart {
+	if m := MultipartOf(r.Store); m != nil {
+		return &retryParts{m, r}
+	}
+	return nil
+}
+
+// retryParts sends parts again as a Put is. An upload that was begun twice, because
+// the first answer got lost, leaves one that nobody knows of.
+type retryParts struct {
+	Multipart
+	r *retry
+}
+
+func (m *retryParts) Begin(ctx context.Context, key string, size, unit int64) (u Upload, err error) {
+	err = m.r.do(ctx, "begin", key, func() (err error) {
+		u, err = m.Multipart.Begin(ctx, key, size, unit)
+		return err
+	})
+	return u, err
+}
+
+func (m *retryParts) Arrived(ctx context.Context, u Upload) (parts []Part, err error) {
+	err = m.r.do(ctx, "look at the parts of", u.Key, func() (err error) {
+		parts, err = m.Multipart.Arrived(ctx, u)
+		return err
+	})
+	return parts, err
+}
+
+func (m *retryParts) Send(ctx context.Context, u Upload, n int, src io.Reader, size int64) (part Part, err error) {
+	err = m.r.send(ctx, "send", u.Key, src, func(src io.Reader) (err error) {
+		part, err = m.Multipart.Send(ctx, u, n, src, size)
+		return err
+	})
+	return part, err
+}
+
+func (m *retryParts) Finish(ctx context.Context, u Upload, parts []Part, cond Cond) (obj Object, err error) {
+	err = m.r.do(ctx, "finish", u.Key, func() (err error) {
+		obj, err = m.Multipart.Finish(ctx, u, parts, cond)
+		return err
+	})
+	return obj, err
+}
+
+func (m *retryParts) Abort(ctx context.Context, u Upload) error {
+	return m.r.do(ctx, "abort", u.Key, func() error { return m.Multipart.Abort(ctx, u) })
+}
 
 // do calls try until it succeeds, fails for good, or the attempts are used up.
 func (r *retry) do(ctx context.Context, op, key string, try func() error) error {
@@ -181,15 +232,24 @@ func (r *retry) Remove(ctx context.Context, key string) error {
 	return r.do(ctx, "remove", key, func() error { return r.Store.Remove(ctx, key) })
 }
 
-func (r *retry) Put(ctx context.Context, key string, src io.Reader, size int64, cond Cond) (Object, error) {
+func (r *retry) Put(ctx context.Context, key string, src io.Reader, size int64, cond Cond) (obj Object, err error) {
+	err = r.send(ctx, "put", key, src, func(src io.Reader) (err error) {
+		obj, err = r.Store.Put(ctx, key, src, size, cond)
+		return err
+	})
+	return obj, err
+}
+
+// send is do for what reads src, which is rewound before each further attempt.
+func (r *retry) send(ctx context.Context, op, key string, src io.Reader, try func(io.Reader) error) error {
 	again := newRewinder(src)
 	for failures := 1; ; failures++ {
-		obj, err := r.Store.Put(ctx, key, again, size, cond)
-		if err == nil || !again.possible() || !r.again(ctx, "put", key, failures, err) {
-			return obj, err
+		err := try(again)
+		if err == nil || !again.possible() || !r.again(ctx, op, key, failures, err) {
+			return err
 		}
 		if err := errors.Join(ctx.Err(), again.rewind()); err != nil {
-			return Object{}, err
+			return err
 		}
 	}
 }
@@ -290,4 +350,5 @@ func (r *resumed) reopen(cause error) error {
 	return nil
 }
 
+func (r *resumed) Sum() string  { return SumOf(r.body) }
 func (r *resumed) Close() error { return r.body.Close() }

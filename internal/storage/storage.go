@@ -64,7 +64,7 @@ type Object struct {
 	Size    int64     // bytes
 	ModTime time.Time // UTC; when the remote says it changed
 	Tag     string    // changes whenever the content does: an ETag, or size and time
-	Sum     string    // "md5:<hex>" or "" : what the remote vouches for the content to be
+	Sum     string    // what the remote vouches for the content to be: "md5:<hex>", "sha256:<hex>", "crc64nvme:<hex>", or ""
 }
 
 // A Cond says which version a Put may replace. The zero value allows any; both

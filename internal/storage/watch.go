@@ -23,29 +23,56 @@ type watched struct {
 }
 
 func (w *watched) ConditionalPut() bool { return conditional(w.Store) }
+func (w *watched) Streams() bool        { return Streams(w.Store) }
+
+func (w *watched) Multipart() Multipart {
+	if m := MultipartOf(w.Store); m != nil {
+		return &watchedParts{m, w}
+	}
+	return nil
+}
+
+type watchedParts struct {
+	Multipart
+	w *watched
+}
+
+func (m *watchedParts) Send(ctx context.Context, u Upload, n int, r io.Reader, size int64) (Part, error) {
+	return m.Multipart.Send(ctx, u, n, m.w.source(u.Key, r), size)
+}
 
 func (w *watched) Open(ctx context.Context, obj Object, off, n int64) (io.ReadCloser, error) {
 	body, err := w.Store.Open(ctx, obj, off, n)
 	if err != nil || w.meter.Read == nil {
 		return body, err
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{&meteredReader{body, obj.Key, w.meter.Read}, body}, nil
+	return &meteredBody{meteredReader{body, obj.Key, w.meter.Read}, body}, nil
 }
 
 func (w *watched) Put(ctx context.Context, key string, r io.Reader, size int64, cond Cond) (Object, error) {
-	if w.meter.Written != nil {
-		metered := &meteredReader{r, key, w.meter.Written}
-		if s, ok := r.(io.Seeker); ok {
-			r = &meteredSeeker{*metered, s, 0}
-		} else {
-			r = metered
-		}
-	}
-	return w.Store.Put(ctx, key, r, size, cond)
+	return w.Store.Put(ctx, key, w.source(key, r), size, cond)
 }
+
+// source counts what is read of r.
+func (w *watched) source(key string, r io.Reader) io.Reader {
+	if w.meter.Written == nil {
+		return r
+	}
+	metered := meteredReader{r, key, w.meter.Written}
+	if s, ok := r.(io.Seeker); ok {
+		return &meteredSeeker{metered, s, 0}
+	}
+	return &metered
+}
+
+// meteredBody is what Open returns.
+type meteredBody struct {
+	meteredReader
+	body io.ReadCloser
+}
+
+func (m *meteredBody) Sum() string  { return SumOf(m.body) }
+func (m *meteredBody) Close() error { return m.body.Close() }
 
 type meteredReader struct {
 	r     io.Reader

@@ -23,6 +23,8 @@ import (
 type Store struct {
 	mu      sync.RWMutex
 	objects map[string]stored // nil after Close
+	uploads map[string]*upload
+	begun   int // uploads
 }
 
 // stored is never changed once it is in the map, so that readers need no lock.
@@ -37,7 +39,7 @@ var (
 )
 
 // New returns an empty store.
-func New() *Store { return &Store{objects: map[string]stored{}} }
+func New() *Store { return &Store{objects: map[string]stored{}, uploads: map[string]*upload{}} }
 
 // Plant stores data under key as another program would: whatever the name is.
 func (s *Store) Plant(key string, data []byte) storage.Object {

@@ -24,7 +24,7 @@ import (
 // Run runs every case on a store of its own, which open returns empty.
 func Run(t *testing.T, open func(*testing.T) storage.Store) {
 	for _, group := range []map[string]func(*testing.T, storage.Store){
-		listCases, readCases, putCases, conditionCases, removeCases, nameCases, lifeCases,
+		listCases, readCases, putCases, conditionCases, multipartCases, removeCases, nameCases, lifeCases,
 	} {
 		for name, run := range group {
 			t.Run(name, func(t *testing.T) {
