@@ -18,7 +18,8 @@ import (
 
 const defaultIdleTimeout = 5 * time.Minute
 
-// openStore opens the storage of a pipe, rooted at the pipe's folder. Where a
+// openStore opens the storage of a pipe, rooted at the pipe's folder. To try again
+// is for whoever uses it. Where a
 // server says that the files lie in a folder of this machine, that folder must be
 // below one of o.LocalFolders; nil allows all, as for a catalogue that is the
 // user's own file.
@@ -46,7 +47,7 @@ func openStore(s Storage, o OpenOptions) (storage.Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return storage.Retry(storage.Idle(sub, cmp.Or(o.IdleTimeout, defaultIdleTimeout)), storage.RetryPolicy{}), nil
+	return storage.Idle(sub, cmp.Or(o.IdleTimeout, defaultIdleTimeout)), nil
 }
 
 // identity tells one place from another: two pipes of equal identity share their

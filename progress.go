@@ -1,6 +1,10 @@
 package d6tpipe
 
-import "github.com/d6t/d6tpipe-go/internal/transfer"
+import (
+	"time"
+
+	"github.com/d6t/d6tpipe-go/internal/transfer"
+)
 
 // An Event tells what happens during a pull or push.
 type Event struct {
@@ -13,14 +17,17 @@ type Event struct {
 	// when an upload starts again.
 	Files int
 	Bytes int64
-	Err   error // of EventFailed
+	Err   error         // of EventFailed and EventRetried
+	Wait  time.Duration // of EventRetried: until the next attempt
 }
 
 // An EventKind is what happened.
 type EventKind int
 
 // The kinds of events. Each file that is worked on has one EventStarted, any
-// number of EventMoved, and one EventDone or EventFailed.
+// number of EventMoved, and one EventDone or EventFailed. EventRetried comes when
+// a call to the storage failed for a reason that may pass, and will be made again;
+// its Key is what was asked for, which for a listing is a folder.
 const (
 	EventPlanned EventKind = iota
 	EventStarted
@@ -28,11 +35,12 @@ const (
 	EventDone
 	EventFailed
 	EventFinished
+	EventRetried
 )
 
 // String returns a word for the kind: "planned", "started", ...
 func (k EventKind) String() string {
-	words := [...]string{"planned", "started", "moved", "done", "failed", "finished"}
+	words := [...]string{"planned", "started", "moved", "done", "failed", "finished", "retried"}
 	if k < 0 || int(k) >= len(words) {
 		return "unknown"
 	}
@@ -41,7 +49,7 @@ func (k EventKind) String() string {
 
 // The engine counts its events in the same order; this does not compile when it
 // no longer does.
-var _ = [1]struct{}{}[EventFinished-EventKind(transfer.Finished)]
+var _ = [1]struct{}{}[EventRetried-EventKind(transfer.Retried)]
 
 // progress hands the engine's events on; nil when nobody listens.
 func (p *Pipe) progress() func(transfer.Event) {
@@ -49,6 +57,6 @@ func (p *Pipe) progress() func(transfer.Event) {
 		return nil
 	}
 	return func(e transfer.Event) {
-		p.opts().Progress(Event{Kind: EventKind(e.Kind), Key: e.Key, Action: Action(e.Action), Files: e.Files, Bytes: e.Bytes, Err: withKind(e.Err)})
+		p.opts().Progress(Event{Kind: EventKind(e.Kind), Key: e.Key, Action: Action(e.Action), Files: e.Files, Bytes: e.Bytes, Err: withKind(e.Err), Wait: e.Wait})
 	}
 }

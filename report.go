@@ -27,7 +27,9 @@ type Report struct {
 	// Refused are the names that cannot be used.
 	Refused []Refusal `json:"refused,omitempty"`
 	// Missing are those of the requested files that the sending side lacks.
-	Missing  []string      `json:"missing,omitempty"`
+	Missing []string `json:"missing,omitempty"`
+	// Retries counts the calls to the storage that failed and were made again.
+	Retries  int           `json:"retries"`
 	Duration time.Duration `json:"duration"` // nanoseconds
 	// Readme and License are the contents of the pipe's README.md and LICENSE.md
 	// when they were pulled, at most 1 MiB of each.
@@ -82,7 +84,7 @@ func (p *Pipe) newReport(plan *Plan, t *transfer.Report) Report {
 		r.Conflicts = plan.Conflicts()
 		return r
 	}
-	r.Moved, r.Bytes, r.Duration = t.Files, t.Bytes, t.Elapsed
+	r.Moved, r.Bytes, r.Retries, r.Duration = t.Files, t.Bytes, t.Retries, t.Elapsed
 	r.Conflicts = t.Keys(transfer.StatusConflict)
 	r.Files = make([]FileResult, 0, len(t.Results))
 	for _, f := range t.Results {

@@ -13,37 +13,49 @@ import (
 	"strings"
 	"time"
 
+	"github.com/minio/crc64nvme"
+
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
-// bufferSize is how much of a file is held in memory.
-const bufferSize = 128 << 10
-
-const md5Prefix = "md5:"
+// The kinds of sums that a remote may vouch for, as an Object's Sum begins.
+const (
+	kindMD5    = "md5"
+	kindSHA256 = "sha256"
+	kindCRC    = "crc64nvme"
+)
 
 // A digest computes what is known of a stream once it has passed: its size, its
-// SHA-256, and its MD5 where the remote vouches for one.
+// SHA-256, its CRC-64/NVME, and its MD5 where the remote vouches for one.
 type digest struct {
 	size int64
+	crc  uint64
 	sha  hash.Hash
 	md5  hash.Hash // nil when nobody asks for it
 }
 
+// newDigest returns one that can tell whether a stream has the sum.
 func newDigest(sum string) *digest {
 	d := &digest{sha: sha256.New()}
-	if strings.HasPrefix(sum, md5Prefix) {
+	if strings.HasPrefix(sum, kindMD5+":") {
 		d.md5 = md5.New()
 	}
 	return d
 }
 
 func (d *digest) Write(p []byte) (int, error) {
+	d.crc = crc64nvme.Update(d.crc, p)
+	d.add(p)
+	return len(p), nil
+}
+
+// add is Write without the CRC, for whoever has it already.
+func (d *digest) add(p []byte) {
 	d.size += int64(len(p))
 	d.sha.Write(p)
 	if d.md5 != nil {
 		d.md5.Write(p)
 	}
-	return len(p), nil
 }
 
 func (d *digest) sum() (h Hash) {
@@ -51,19 +63,46 @@ func (d *digest) sum() (h Hash) {
 	return h
 }
 
+// has returns the digest's sum of a kind, "" when it is not known.
+func (d *digest) has(kind string) string {
+	switch {
+	case kind == kindSHA256:
+		return d.sum().String()
+	case kind == kindCRC:
+		return hexCRC(d.crc)
+	case kind == kindMD5 && d.md5 != nil:
+		return hex.EncodeToString(d.md5.Sum(nil))
+	}
+	return ""
+}
+
+func hexCRC(crc uint64) string { return fmt.Sprintf("%016x", crc) }
+
+// vouched reports whether a sum is of a kind that we can check.
+func vouched(sum string) bool {
+	kind, _, ok := strings.Cut(sum, ":")
+	return ok && (kind == kindMD5 || kind == kindSHA256 || kind == kindCRC)
+}
+
 // check compares the stream with what the remote says of it.
 func (d *digest) check(o *storage.Object) error {
 	if d.size != o.Size {
-		return &VerifyError{o.Key, "size", strconv.FormatInt(o.Size, 10), strconv.FormatInt(d.size, 10)}
+		return &VerifyError{o.Key, "size", decimal(o.Size), decimal(d.size)}
 	}
-	want, ok := strings.CutPrefix(o.Sum, md5Prefix)
-	if !ok || d.md5 == nil {
-		return nil
-	}
-	if got := hex.EncodeToString(d.md5.Sum(nil)); !strings.EqualFold(got, want) {
-		return &VerifyError{o.Key, "md5", want, got}
+	kind, want, _ := strings.Cut(o.Sum, ":")
+	if got := d.has(kind); got != "" && !strings.EqualFold(got, want) {
+		return &VerifyError{o.Key, kind, want, got}
 	}
 	return nil
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }
+
+// proves reports whether the stream was seen to have the object's sum, and not
+// only its size.
+func (d *digest) proves(o *storage.Object) bool {
+	kind, _, _ := strings.Cut(o.Sum, ":")
+	return d.has(kind) != "" && d.check(o) == nil
 }
 
 // copy moves a stream through a pooled buffer, and ends when ctx does.
@@ -89,14 +128,24 @@ func (s *Sync) copy(ctx context.Context, to io.Writer, from io.Reader) error {
 	}
 }
 
-// fetch reads a remote file into w.
-func (s *Sync) fetch(ctx context.Context, o *storage.Object, w io.Writer) error {
+// fetch reads a remote file into what begin returns: it is told the strongest sum
+// that the remote vouches for.
+func (s *Sync) fetch(ctx context.Context, o *storage.Object, begin func(sum string) io.Writer) error {
 	r, err := s.cfg.Store.Open(ctx, *o, 0, -1)
 	if err != nil {
 		return err
 	}
-	err = s.copy(ctx, w, &limited{r: r, left: o.Size})
+	err = s.copy(ctx, begin(strongest(r, o)), &limited{r: r, left: o.Size})
 	return errors.Join(err, r.Close())
+}
+
+// strongest is what the remote says of the whole object: what a reader of it has
+// learned goes before what the listing said.
+func strongest(r io.Reader, o *storage.Object) string {
+	if sum := storage.SumOf(r); vouched(sum) {
+		return sum
+	}
+	return o.Sum
 }
 
 // limited fails on a stream that is longer than announced, so that it cannot fill

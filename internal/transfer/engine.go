@@ -19,7 +19,7 @@ import (
 // Files that fail do not stop the others; the error is a [*PartialError] then.
 // When ctx ends, what is done stays done, and is recorded.
 func (s *Sync) Apply(ctx context.Context, p *Plan) (*Report, error) {
-	start := time.Now()
+	start, retries := time.Now(), s.retries.Load()
 	report := newReport(p)
 	if p.Place != s.cfg.Place {
 		return report, fmt.Errorf("%w: the plan was made for another remote", ErrConflict)
@@ -28,13 +28,13 @@ func (s *Sync) Apply(ctx context.Context, p *Plan) (*Report, error) {
 		return report, &ConflictError{p.Direction, keys}
 	}
 	var err error
-	if work, _ := p.work(); work > 0 {
+	if len(p.todo()) > 0 {
 		err = s.locked(ctx, func(w *writer) error { return s.run(ctx, p, report, w) })
 	} else { // an empty folder may be a mistake in its name: what was synced elsewhere stays known
 		err = s.Alone(ctx, func() error { return errors.Join(s.sweep(), ctx.Err()) })
 	}
 	partial := report.finish(p, fs.ErrNotExist)
-	report.Elapsed = time.Since(start)
+	report.Elapsed, report.Retries = time.Since(start), int(s.retries.Load()-retries)
 	s.tell(Event{Kind: Finished, Files: report.Files, Bytes: report.Bytes})
 	if err != nil {
 		return report, err
@@ -84,12 +84,18 @@ type run struct {
 	dir    *folder
 	parts  *os.Root
 	done   chan recorded
-	next   atomic.Int64 // step
+	queue  *queue
+	bytes  atomic.Int64 // moved, and what finished files weigh besides
 }
 
 func (s *Sync) run(ctx context.Context, p *Plan, report *Report, w *writer) (err error) {
 	r := &run{Sync: s, plan: p, report: report, book: w, done: make(chan recorded, s.cfg.Workers)}
-	work, downloads := p.work()
+	work, downloads := p.work(s.cfg.Range)
+	if p.Direction == Push {
+		if err := s.sweepUploads(ctx, s.localVersion); err != nil {
+			return err
+		}
+	}
 	if r.dir, err = openFolder(s.cfg.Dir, downloads); err != nil {
 		return err
 	}
@@ -106,31 +112,34 @@ func (s *Sync) run(ctx context.Context, p *Plan, report *Report, w *writer) (err
 	return errors.Join(err, r.log.close(recorded))
 }
 
-// work counts the steps that do something.
-func (p *Plan) work() (steps int, downloads bool) {
-	for i := range p.Steps {
-		switch p.Steps[i].Action {
-		case Download:
-			downloads = true
-			steps++
-		case Upload, Adopt:
-			steps++
-		}
+// work counts what can be done at a time: steps, and the pieces of big files.
+func (p *Plan) work(pieces int64) (n int, downloads bool) {
+	for _, i := range p.todo() {
+		n += 1 + int(p.Steps[i].Size/pieces)
+		downloads = downloads || p.Steps[i].Action == Download
 	}
-	return steps, downloads
+	return n, downloads
 }
 
-// all runs the workers, and beside them the one that records.
+// all runs the workers, beside them the one that records, and the one that finds
+// out how many workers it takes.
 func (r *run) all(ctx context.Context, workers int) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	size := newSizer(workers)
+	r.queue = newQueue(r.plan.todo(), size.workers)
+	defer context.AfterFunc(ctx, r.queue.stop)()
 	var pool sync.WaitGroup
 	for range workers {
 		pool.Go(func() { r.worker(ctx) })
 	}
-	recording := make(chan error, 1)
+	recording, sizing := make(chan error, 1), make(chan struct{})
 	go func() { recording <- r.record(stop) }()
+	over := make(chan struct{})
+	go func() { defer close(sizing); r.measure(size, over) }()
 	pool.Wait()
+	close(over)
+	<-sizing
 	close(r.done)
 	err := <-recording
 	if err == nil && len(r.report.Keys(StatusStopped)) > 0 {
@@ -139,24 +148,77 @@ func (r *run) all(ctx context.Context, workers int) error {
 	return err
 }
 
-func (r *run) worker(ctx context.Context) {
-	for ctx.Err() == nil {
-		i := int(r.next.Add(1) - 1)
-		if i >= len(r.plan.Steps) {
-			return
-		}
-		s := &r.plan.Steps[i]
-		switch s.Action {
+// todo are the steps that do something.
+func (p *Plan) todo() (steps []int) {
+	for i := range p.Steps {
+		switch p.Steps[i].Action {
 		case Download, Upload, Adopt:
-			r.step(ctx, i, s)
+			steps = append(steps, i)
 		}
+	}
+	return steps
+}
+
+// fileWeight is what a file counts for beside its bytes when it is measured how
+// much is moved.
+const fileWeight = 64 << 10
+
+// measure sizes the pool until over.
+func (r *run) measure(size *sizer, over <-chan struct{}) {
+	tick := time.NewTicker(sizerTick)
+	defer tick.Stop()
+	last, retries := int64(0), r.retries.Load()
+	for {
+		select {
+		case <-over:
+			return
+		case <-tick.C:
+		}
+		moved, again := r.bytes.Load(), r.retries.Load()
+		r.queue.resize(size.tick(float64(moved-last), again > retries))
+		last, retries = moved, again
 	}
 }
 
-// step works on one file and says how it ended.
+func (r *run) worker(ctx context.Context) {
+	for {
+		i, j, ok := r.queue.take()
+		if !ok {
+			return
+		}
+		if j != nil {
+			r.queue.work(j)
+		} else {
+			r.step(ctx, i, &r.plan.Steps[i])
+		}
+		r.queue.release()
+	}
+}
+
+// step works on one file. A big one is moved in pieces, and whoever moves the last
+// of them says how it ended.
 func (r *run) step(ctx context.Context, i int, s *Step) {
 	r.tell(Event{Kind: Started, Key: s.Key, Action: s.Action, Bytes: s.Size})
-	e, err := r.move(ctx, s)
+	err := s.check()
+	switch {
+	case err != nil:
+	case s.Action == Download && r.inPieces(s.Remote):
+		r.receive(ctx, i, s, false)
+		return
+	case s.Action == Upload && r.sendsInParts(s.Local.Size):
+		r.send(ctx, i, s)
+		return
+	}
+	var e Entry
+	if err == nil {
+		e, err = r.move(ctx, s)
+	}
+	r.ended(ctx, i, s, e, err)
+}
+
+// ended says how a step ended.
+func (r *run) ended(ctx context.Context, i int, s *Step, e Entry, err error) {
+	r.bytes.Add(fileWeight)
 	res := &r.report.Results[i]
 	switch {
 	case err == nil:
@@ -195,9 +257,6 @@ func (s *Step) check() error {
 }
 
 func (r *run) move(ctx context.Context, s *Step) (Entry, error) {
-	if err := s.check(); err != nil {
-		return Entry{}, err
-	}
 	switch s.Action {
 	case Download:
 		return r.download(ctx, s)
@@ -245,13 +304,23 @@ func entryOf(o *storage.Object, f *LocalFile, sum Hash, checked Stamp) Entry {
 	}
 }
 
-// A counter tells of the bytes that pass.
+// moved counts bytes of a step that were moved, or negative ones that have to be
+// moved again.
+func (r *run) moved(s *Step, n int64) {
+	if n == 0 {
+		return
+	}
+	r.bytes.Add(n)
+	r.tell(Event{Kind: Moved, Key: s.Key, Action: s.Action, Bytes: n})
+}
+
+// A counter is a writer that tells of the bytes that pass.
 type counter struct {
 	r *run
 	s *Step
 }
 
 func (c counter) Write(p []byte) (int, error) {
-	c.r.tell(Event{Kind: Moved, Key: c.s.Key, Action: c.s.Action, Bytes: int64(len(p))})
+	c.r.moved(c.s, int64(len(p)))
 	return len(p), nil
 }

@@ -31,6 +31,8 @@ func (e *Entry) racy() bool { return e.ModTime > e.Checked-racyWindow }
 // are counted in millions, and it takes a third of the room of a time.Time.
 type Stamp int64
 
+func now() Stamp { return StampOf(time.Now()) }
+
 // StampOf returns t as a Stamp.
 func StampOf(t time.Time) Stamp {
 	if t.IsZero() {

@@ -1,5 +1,7 @@
 package transfer
 
+import "time"
+
 // An Event tells what happens during a sync.
 type Event struct {
 	Kind   EventKind
@@ -10,14 +12,17 @@ type Event struct {
 	// what was moved since the last event, negative when an upload starts again.
 	Files int
 	Bytes int64
-	Err   error // of Failed
+	// Err is why, of Failed and Retried. Wait is how long until the next attempt.
+	Err  error
+	Wait time.Duration
 }
 
 // An EventKind is what happened.
 type EventKind int
 
 // The kinds of events. Each file that is worked on has one Started, any number
-// of Moved and one Done or Failed.
+// of Moved and one Done or Failed. Retried comes at any time, with the Key of what
+// was tried; that of a listing is a prefix.
 const (
 	Planned EventKind = iota
 	Started
@@ -25,6 +30,7 @@ const (
 	Done
 	Failed
 	Finished
+	Retried
 )
 
 func (s *Sync) tell(e Event) {

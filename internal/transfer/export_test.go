@@ -26,3 +26,6 @@ func DecodeManifest(data []byte) ([]Entry, int, error) {
 	}
 	return l.entries(), l.valid, nil
 }
+
+// CRCHex is the CRC-64/NVME of data as an Object's Sum has it.
+func CRCHex(data []byte) string { return hexCRC(crcOf(data)) }

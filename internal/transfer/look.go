@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -182,15 +183,15 @@ func (p *Plan) comparable(s *Step) bool {
 // equal sets Equal of the step's local file.
 func (s *Sync) equal(ctx context.Context, dir *folder, st *Step) error {
 	theirs := newDigest(st.Remote.Sum)
-	if theirs.md5 != nil {
+	if vouched(st.Remote.Sum) {
 		err := s.sum(ctx, dir, st.Local, theirs)
-		st.Local.Equal = err == nil && !st.Local.Sum.IsZero() && theirs.check(st.Remote) == nil
+		st.Local.Equal = err == nil && !st.Local.Sum.IsZero() && theirs.proves(st.Remote)
 		return err
 	}
 	if err := s.sum(ctx, dir, st.Local, nil); err != nil || st.Local.Sum.IsZero() {
 		return err
 	}
-	err := s.fetch(ctx, st.Remote, theirs)
+	err := s.fetch(ctx, st.Remote, func(string) io.Writer { return theirs })
 	if errors.Is(err, storage.ErrChanged) || errors.Is(err, fs.ErrNotExist) {
 		return nil // it goes on changing: no reason to call it equal
 	}

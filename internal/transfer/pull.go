@@ -54,13 +54,23 @@ func (r *run) downloadOnce(ctx context.Context, s *Step) (e Entry, err error) {
 // fill writes the remote file to f, verified and durable, and closes f.
 func (r *run) fill(ctx context.Context, s *Step, f *os.File) (e Entry, err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
-	d := newDigest(s.Remote.Sum)
-	if err := r.fetch(ctx, s.Remote, io.MultiWriter(f, d, counter{r, s})); err != nil {
+	want := *s.Remote
+	var d *digest
+	err = r.fetch(ctx, s.Remote, func(sum string) io.Writer {
+		want.Sum, d = sum, newDigest(sum)
+		return io.MultiWriter(f, d, counter{r, s})
+	})
+	if err != nil {
 		return e, err
 	}
-	if err := d.check(s.Remote); err != nil {
+	if err := d.check(&want); err != nil {
 		return e, err
 	}
+	return arrived(s, f, d)
+}
+
+// arrived makes a file durable that has arrived whole in f.
+func arrived(s *Step, f *os.File, d *digest) (e Entry, err error) {
 	if err := f.Sync(); err != nil {
 		return e, err
 	}
@@ -97,7 +107,8 @@ func (r *run) settle(s *Step, part string, e Entry) error {
 	return nil
 }
 
-// sweep removes the part files of processes that are gone. The caller holds the
+// sweep removes the part files of processes that are gone, and those of big files
+// for which nobody came back. The caller holds the
 // lock, so that a file of a living process can only be there when the file system
 // has no locks: such a file stays for a day.
 func (s *Sync) sweep() error {
@@ -108,12 +119,18 @@ func (s *Sync) sweep() error {
 	defer parts.Close()
 	entries, err := readDir(parts)
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), atomicfile.TempPrefix) || busy(e) {
-			continue
+		temp, big := strings.HasPrefix(e.Name(), atomicfile.TempPrefix), strings.HasPrefix(e.Name(), bigPrefix)
+		if temp && !busy(e) || big && older(e, forgotten) {
+			err = errors.Join(err, ignoreMissing(parts.Remove(e.Name())))
 		}
-		err = errors.Join(err, parts.Remove(e.Name()))
 	}
 	return err
+}
+
+// older reports whether nothing was written to a file for so long.
+func older(e os.DirEntry, age time.Duration) bool {
+	info, err := e.Info()
+	return err == nil && time.Since(info.ModTime()) > age
 }
 
 // busy reports whether another living process may be writing the part file.
@@ -123,6 +140,5 @@ func busy(e os.DirEntry) bool {
 	if err != nil || pid == os.Getpid() || !alive(pid) {
 		return false
 	}
-	info, err := e.Info()
-	return err == nil && time.Since(info.ModTime()) < 24*time.Hour
+	return !older(e, 24*time.Hour)
 }

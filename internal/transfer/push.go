@@ -7,12 +7,12 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
 // upload sends one file. It replaces the version that the plan saw and no other.
+// When the remote got other bytes, they are sent once more.
 func (r *run) upload(ctx context.Context, s *Step) (e Entry, err error) {
 	if now, err := r.dir.find(s.Key); err != nil {
 		return e, err
@@ -24,43 +24,61 @@ func (r *run) upload(ctx context.Context, s *Step) (e Entry, err error) {
 		return e, err
 	}
 	defer f.Close()
-	started := StampOf(time.Now())
-	src := &source{run: r, ctx: ctx, f: f, step: s, digest: newDigest(r.sumWanted(s))}
-	o, err := r.cfg.Store.Put(ctx, s.Key, src, s.Local.Size, condition(s))
-	if errors.Is(err, storage.ErrChanged) && src.sent != nil {
-		o, err = r.ours(ctx, src, err)
+	started := now()
+	o, d, err := r.put(ctx, s, f, condition(s))
+	if errors.Is(err, ErrCorrupt) {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return e, err
+		}
+		o, d, err = r.put(ctx, s, f, storage.Cond{Tag: o.Tag})
 	}
 	if err != nil {
 		return e, err
 	}
-	if strings.HasPrefix(o.Sum, md5Prefix) {
+	// What is edited from here on is an edit of what was sent.
+	e = entryOf(&o, s.Local, d.sum(), started)
+	return e, r.log.add(e)
+}
+
+// put sends a file in one piece and verifies what the remote says of it.
+func (r *run) put(ctx context.Context, s *Step, f *os.File, cond storage.Cond) (storage.Object, *digest, error) {
+	src := &source{run: r, ctx: ctx, f: f, step: s, digest: newDigest(r.sumWanted(s))}
+	o, err := r.cfg.Store.Put(ctx, s.Key, src, s.Local.Size, cond)
+	if errors.Is(err, storage.ErrChanged) && src.sent != nil {
+		if o, err = r.ours(ctx, s, f, src.sent, err); err == nil {
+			r.moved(s, s.Local.Size-src.digest.size) // what an attempt that was refused did not read again
+		}
+	}
+	if err != nil {
+		return o, nil, err
+	}
+	if strings.HasPrefix(o.Sum, kindMD5) {
 		r.md5.Store(true)
 	}
 	if src.sent == nil {
-		return e, fmt.Errorf("upload %q: the storage did not read the file to its end", s.Key)
+		return o, nil, fmt.Errorf("upload %q: the storage did not read the file to its end", s.Key)
 	}
-	if err := src.sent.check(&o); err != nil {
-		return e, err
-	}
-	// What is edited from here on is an edit of what was sent.
-	e = entryOf(&o, s.Local, src.sent.sum(), started)
-	return e, r.log.add(e)
+	return o, src.sent, src.sent.check(&o)
 }
 
 // ours looks whether the version that stood against another attempt is the one
 // that an earlier attempt has sent, and only its answer was lost. The remote must
 // vouch for the content; where it does not, the next sync compares it.
-func (r *run) ours(ctx context.Context, src *source, changed error) (storage.Object, error) {
-	o, err := r.cfg.Store.Stat(ctx, src.step.Key)
-	if err != nil || !strings.HasPrefix(o.Sum, md5Prefix) || o.Size != src.sent.size {
+func (r *run) ours(ctx context.Context, s *Step, f *os.File, sent *digest, changed error) (storage.Object, error) {
+	o, err := r.cfg.Store.Stat(ctx, s.Key)
+	if err != nil || !vouched(o.Sum) || o.Size != sent.size {
 		return storage.Object{}, changed
 	}
-	if src.sent != src.digest || src.sent.md5 == nil { // it was refused before it was read again
-		if err := src.reread(); err != nil {
+	if again := newDigest(o.Sum); again.md5 != nil && sent.md5 == nil {
+		if err := r.copy(ctx, again, io.NewSectionReader(f, 0, o.Size)); err != nil {
 			return storage.Object{}, errors.Join(changed, err)
 		}
+		if again.sum() != sent.sum() {
+			return storage.Object{}, changed
+		}
+		sent = again
 	}
-	if src.sent.check(&o) != nil {
+	if !sent.proves(&o) {
 		return storage.Object{}, changed
 	}
 	return o, nil
@@ -77,7 +95,7 @@ func condition(s *Step) storage.Cond {
 // sumWanted says which sum the remote will probably answer with.
 func (r *run) sumWanted(s *Step) string {
 	if r.md5.Load() || s.Remote != nil && s.Remote.Sum != "" {
-		return md5Prefix
+		return kindMD5 + ":"
 	}
 	return ""
 }
@@ -102,10 +120,8 @@ func (s *source) Seek(offset int64, whence int) (int64, error) {
 	if whence == io.SeekCurrent {
 		return s.f.Seek(0, io.SeekCurrent)
 	}
-	if s.digest.size > 0 {
-		s.run.tell(Event{Kind: Moved, Key: s.step.Key, Action: s.step.Action, Bytes: -s.digest.size})
-	}
-	s.digest = newDigest(md5Prefix) // the remote may have to tell whose version it has
+	s.run.moved(s.step, -s.digest.size)
+	s.digest = newDigest(s.run.sumWanted(s.step))
 	return s.f.Seek(0, io.SeekStart)
 }
 
@@ -116,10 +132,10 @@ func (s *source) Read(p []byte) (int, error) {
 	n, err := s.f.Read(p)
 	if n > 0 {
 		_, _ = s.digest.Write(p[:n])
-		_, _ = counter{s.run, s.step}.Write(p[:n])
+		s.run.moved(s.step, int64(n))
 	}
 	if err == io.EOF {
-		if changed := s.verify(); changed != nil {
+		if changed := sameFile(s.step, s.f, s.digest); changed != nil {
 			return 0, changed
 		}
 		s.sent = s.digest
@@ -127,23 +143,17 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// reread takes the sums of the whole file.
-func (s *source) reread() error {
-	if _, err := s.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	return s.run.copy(s.ctx, io.Discard, s)
-}
-
-func (s *source) verify() error {
-	info, err := s.f.Stat()
+// sameFile makes sure that an open file is the one that a step is about, and that d
+// has its sums.
+func sameFile(s *Step, f *os.File, d *digest) error {
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	now := localFile(s.step.Key, info)
-	known := s.step.Local.Sum
-	if !now.is(s.step.Local) || s.digest.size != now.Size || !known.IsZero() && known != s.digest.sum() {
-		return fmt.Errorf("upload %q: %w", s.step.Key, ErrEdited)
+	now := localFile(s.Key, info)
+	known := s.Local.Sum
+	if !now.is(s.Local) || d.size != now.Size || !known.IsZero() && known != d.sum() {
+		return fmt.Errorf("upload %q: %w", s.Key, ErrEdited)
 	}
 	return nil
 }

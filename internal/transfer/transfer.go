@@ -69,6 +69,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
@@ -91,8 +92,15 @@ type Config struct {
 	Place string
 	// Match says which keys belong to the pipe; nil is all of them.
 	Match func(key string) bool
-	// Workers is how many files are moved at a time; 0 is DefaultWorkers.
+	// Workers is how many files, or pieces of files, are moved at a time at most;
+	// 0 is DefaultWorkers. How many it takes is found out by measuring.
 	Workers int
+	// Range is the size in bytes above which a file is moved in pieces of that
+	// size, and goes on where it was broken off; 0 is 16 MiB.
+	Range int64
+	// Retry says how often and how long a call is tried again that failed for a
+	// reason that may pass. Its OnRetry is called too.
+	Retry storage.RetryPolicy
 	// Progress is told what happens. Calls come one after the other, from
 	// several goroutines, and must be quick.
 	Progress func(Event)
@@ -106,6 +114,10 @@ func (c Config) WithDefaults() Config {
 	if c.Workers == 0 {
 		c.Workers = DefaultWorkers
 	}
+	if c.Range == 0 {
+		c.Range = defaultRange
+	}
+	c.Range = max(c.Range/blockSize, 1) * blockSize
 	return c
 }
 
@@ -135,6 +147,8 @@ type Sync struct {
 
 	progress sync.Mutex  // serialises cfg.Progress
 	md5      atomic.Bool // the remote vouches for MD5 sums: worth computing
+	streams  bool        // the remote is better read in one stream a file
+	retries  atomic.Int64
 }
 
 // Open makes the state folder if it is missing. Store may be nil for a Sync that
@@ -157,8 +171,25 @@ func Open(cfg Config) (*Sync, error) {
 		return nil, err
 	}
 	s := &Sync{cfg: cfg, manifest: newManifest(filepath.Join(cfg.State, manifestName))}
-	s.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
+	s.buffers.New = func() any { b := make([]byte, blockSize); return &b }
+	if cfg.Store != nil {
+		s.streams = storage.Streams(cfg.Store)
+		s.cfg.Store = storage.Retry(cfg.Store, s.retry())
+	}
 	return s, nil
+}
+
+// retry is the policy, with an ear for those who want to know.
+func (s *Sync) retry() storage.RetryPolicy {
+	policy := s.cfg.Retry
+	policy.OnRetry = func(op, key string, err error, wait time.Duration) {
+		s.retries.Add(1)
+		s.tell(Event{Kind: Retried, Key: key, Err: err, Wait: wait})
+		if s.cfg.Retry.OnRetry != nil {
+			s.cfg.Retry.OnRetry(op, key, err, wait)
+		}
+	}
+	return policy
 }
 
 // Close lets go of everything. The Store stays open: it is the caller's.

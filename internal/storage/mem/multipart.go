@@ -132,3 +132,10 @@ func part(n int, data []byte) storage.Part {
 	e := entry("", data)
 	return storage.Part{Number: n, Size: e.Size, Tag: e.Tag, Sum: e.Sum}
 }
+
+// Forget drops all uploads that are not finished, as a remote may after a while.
+func (s *Store) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.uploads)
+}

@@ -1,0 +1,163 @@
+package transfer
+
+import (
+	"errors"
+	"io"
+	"sync"
+)
+
+// blockSize is how much of a file is held in memory at a time, and the unit in
+// which files that are moved in pieces are accounted for.
+const blockSize = 256 << 10
+
+func blocks(size int64) int { return int((size + blockSize - 1) / blockSize) }
+
+// blockSpan returns where block i of a file of so many bytes begins and ends.
+func blockSpan(i int, size int64) (off, end int64) {
+	off = int64(i) * blockSize
+	return off, min(off+blockSize, size)
+}
+
+// errUnlike says that a block is not what it was when it was seen before.
+var errUnlike = errors.New("the file has changed while it was moved")
+
+// ordered takes the sums of a file whose blocks come in any order. A SHA-256 can
+// only be taken from the beginning to the end: the block that is next is taken as
+// it comes, and those that came before their turn are read from the file, by
+// whoever brought the one that was missing.
+type ordered struct {
+	file io.ReaderAt
+	size int64
+
+	mu   sync.Mutex
+	here []bool   // blocks that the file has
+	crc  []uint64 // of these
+	next int      // the first block that d does not have
+	busy bool     // somebody takes sums
+	d    *digest
+}
+
+func newOrdered(file io.ReaderAt, size int64) *ordered {
+	return &ordered{file: file, size: size, here: make([]bool, blocks(size)), crc: make([]uint64, blocks(size))}
+}
+
+// begin says which sums to take; the first call counts.
+func (o *ordered) begin(sum string) error {
+	o.mu.Lock()
+	if o.d != nil {
+		o.mu.Unlock()
+		return nil
+	}
+	o.d = newDigest(sum)
+	o.mu.Unlock()
+	return o.catchUp(nil)
+}
+
+// add says that the file has block i, that data is what it holds, and crc the sum
+// of it. A block may be added again when it is the same.
+func (o *ordered) add(i int, data []byte, crc uint64) error {
+	o.mu.Lock()
+	if o.here[i] && o.crc[i] != crc {
+		o.mu.Unlock()
+		return errUnlike
+	}
+	o.here[i], o.crc[i] = true, crc
+	mine := i == o.next && o.d != nil && !o.busy
+	o.mu.Unlock()
+	if !mine {
+		return nil
+	}
+	return o.catchUp(data)
+}
+
+// catchUp takes the sums of all blocks whose turn has come. data, when not nil, is
+// what the next one holds.
+func (o *ordered) catchUp(data []byte) error {
+	var buf []byte
+	for {
+		i, ok := o.claim()
+		if !ok {
+			return nil
+		}
+		if data == nil {
+			if buf == nil {
+				buf = make([]byte, blockSize)
+			}
+			var err error
+			if data, err = o.reread(i, buf); err != nil {
+				o.release(false)
+				return err
+			}
+		}
+		o.d.add(data)
+		o.release(true)
+		data = nil
+	}
+}
+
+// reread reads a block that came before its turn.
+func (o *ordered) reread(i int, buf []byte) ([]byte, error) {
+	off, end := blockSpan(i, o.size)
+	data := buf[:end-off]
+	if _, err := o.file.ReadAt(data, off); err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	crc := o.crc[i]
+	o.mu.Unlock()
+	if crcOf(data) != crc {
+		return nil, errUnlike
+	}
+	return data, nil
+}
+
+// claim returns the block whose turn it is, if it is here and nobody else is at it.
+func (o *ordered) claim() (int, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.busy || o.next == len(o.here) || !o.here[o.next] {
+		return 0, false
+	}
+	o.busy = true
+	return o.next, true
+}
+
+func (o *ordered) release(done bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.busy = false
+	if done {
+		o.next++
+	}
+}
+
+// finish returns the sums of the whole file, whose blocks are all here.
+func (o *ordered) finish(sum string) (*digest, error) {
+	if err := o.begin(sum); err != nil {
+		return nil, err
+	}
+	if err := o.catchUp(nil); err != nil {
+		return nil, err
+	}
+	if o.next != len(o.here) {
+		return nil, io.ErrUnexpectedEOF
+	}
+	o.d.crc = 0
+	for i, crc := range o.crc {
+		off, end := blockSpan(i, o.size)
+		o.d.crc = crcJoin(o.d.crc, crc, end-off)
+	}
+	return o.d, nil
+}
+
+// bytesHere is how much of the file is here.
+func (o *ordered) bytesHere() (n int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i, here := range o.here {
+		if off, end := blockSpan(i, o.size); here {
+			n += end - off
+		}
+	}
+	return n
+}
