@@ -7,8 +7,11 @@ func (p *Plan) decide(s Step) (Action, Reason) {
 	if s.Local == nil && s.Remote == nil {
 		return nothing, ""
 	}
-	if p.Direction == Pull {
+	switch p.Direction {
+	case Pull:
 		return p.decidePull(s)
+	case Mirror:
+		return p.decideMirror(s)
 	}
 	if s.Local != nil && s.Local.Irregular {
 		return Skip, Irregular

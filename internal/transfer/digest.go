@@ -63,10 +63,31 @@ func (d *digest) sum() (h Hash) {
 	return h
 }
 
+// clone returns a digest that goes on from here; that of nil is nil.
+func (d *digest) clone() *digest {
+	if d == nil {
+		return nil
+	}
+	c := *d
+	c.sha = cloned(d.sha)
+	if d.md5 != nil {
+		c.md5 = cloned(d.md5)
+	}
+	return &c
+}
+
+func cloned(h hash.Hash) hash.Hash {
+	c, err := h.(hash.Cloner).Clone()
+	if err != nil {
+		panic(err) // those of the standard library can be cloned
+	}
+	return c
+}
+
 // has returns the digest's sum of a kind, "" when it is not known.
 func (d *digest) has(kind string) string {
 	switch {
-	case kind == kindSHA256:
+	case kind == kindSHA256 && d.sha != nil:
 		return d.sum().String()
 	case kind == kindCRC:
 		return hexCRC(d.crc)

@@ -19,19 +19,27 @@ import (
 // Files that fail do not stop the others; the error is a [*PartialError] then.
 // When ctx ends, what is done stays done, and is recorded.
 func (s *Sync) Apply(ctx context.Context, p *Plan) (*Report, error) {
+	return s.carryOut(p, func(report *Report) error {
+		if p.Place != s.cfg.Place {
+			return fmt.Errorf("%w: the plan was made for another remote", ErrConflict)
+		}
+		if keys := p.Conflicts(); len(keys) > 0 {
+			return &ConflictError{p.Direction, keys}
+		}
+		if len(p.todo()) == 0 { // an empty folder may be a mistake in its name: what was synced elsewhere stays known
+			return s.Alone(ctx, func() error { return errors.Join(s.sweep(), ctx.Err()) })
+		}
+		return s.locked(ctx, func(w *writer) error { return s.run(ctx, p, report, w) })
+	})
+}
+
+// carryOut makes the report of what do does.
+func (s *Sync) carryOut(p *Plan, do func(*Report) error) (*Report, error) {
 	start, retries := time.Now(), s.retries.Load()
 	report := newReport(p)
-	if p.Place != s.cfg.Place {
-		return report, fmt.Errorf("%w: the plan was made for another remote", ErrConflict)
-	}
-	if keys := p.Conflicts(); len(keys) > 0 {
-		return report, &ConflictError{p.Direction, keys}
-	}
-	var err error
-	if len(p.todo()) > 0 {
-		err = s.locked(ctx, func(w *writer) error { return s.run(ctx, p, report, w) })
-	} else { // an empty folder may be a mistake in its name: what was synced elsewhere stays known
-		err = s.Alone(ctx, func() error { return errors.Join(s.sweep(), ctx.Err()) })
+	err := do(report)
+	if errors.Is(err, ErrConflict) { // nothing was begun
+		return report, err
 	}
 	partial := report.finish(p, fs.ErrNotExist)
 	report.Elapsed, report.Retries = time.Since(start), int(s.retries.Load()-retries)
@@ -91,15 +99,15 @@ type run struct {
 func (s *Sync) run(ctx context.Context, p *Plan, report *Report, w *writer) (err error) {
 	r := &run{Sync: s, plan: p, report: report, book: w, done: make(chan recorded, s.cfg.Workers)}
 	work, downloads := p.work(s.cfg.Range)
-	if p.Direction == Push {
-		if err := s.sweepUploads(ctx, s.localVersion); err != nil {
-			return err
-		}
-	}
-	if r.dir, err = openFolder(s.cfg.Dir, downloads); err != nil {
+	if err := s.sweepUploads(ctx, p.Direction); err != nil {
 		return err
 	}
-	defer r.dir.close()
+	if s.cfg.From == nil {
+		if r.dir, err = openFolder(s.cfg.Dir, downloads); err != nil {
+			return err
+		}
+		defer r.dir.close()
+	}
 	if r.parts, err = os.OpenRoot(filepath.Join(s.cfg.State, partsName)); err != nil {
 		return err
 	}
@@ -202,6 +210,9 @@ func (r *run) step(ctx context.Context, i int, s *Step) {
 	err := s.check()
 	switch {
 	case err != nil:
+	case s.Action == Upload && r.cfg.From != nil:
+		r.relay(ctx, i, s)
+		return
 	case s.Action == Download && r.inPieces(s.Remote):
 		r.receive(ctx, i, s, false)
 		return
@@ -287,6 +298,9 @@ func (r *run) settles(s *Step, e *Entry) bool {
 
 // adopt records that both sides are equal.
 func (r *run) adopt(s *Step) (Entry, error) {
+	if r.cfg.From != nil {
+		return entryOf(s.Remote, s.Local, s.Local.Sum, s.Local.Checked), nil
+	}
 	now, err := r.dir.find(s.Key)
 	if err != nil {
 		return Entry{}, err

@@ -52,7 +52,7 @@ type Request struct {
 
 func (r Request) validate() error {
 	switch {
-	case r.Direction != Pull && r.Direction != Push:
+	case r.Direction != Pull && r.Direction != Push && r.Direction != Mirror:
 		return fmt.Errorf("transfer: unknown direction %q", r.Direction)
 	case !slices.Contains([]Mode{ModeDefault, ModeNew, ModeMod, ModeAll}, r.Mode):
 		return fmt.Errorf("transfer: unknown mode %q", r.Mode)

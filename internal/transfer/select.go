@@ -15,7 +15,7 @@ func (p *Plan) refuse(in states, match func(string) bool) {
 			p.Refused = append(p.Refused, e)
 		}
 	}
-	if p.Direction == Push {
+	if p.Direction != Pull {
 		for _, e := range append(newcomers(in), in.unfit...) {
 			if match(e.Key) {
 				p.Refused = append(p.Refused, e)

@@ -125,6 +125,14 @@ func (s *shipment) send(ctx context.Context, p piece, r io.ReadSeeker, crc func(
 	return s.log.add(sent)
 }
 
+// crc is the sum of all that was sent.
+func (s *shipment) crc() (whole uint64) {
+	for _, p := range s.parts {
+		whole = crcJoin(whole, p.CRC, p.Size)
+	}
+	return whole
+}
+
 // finish makes the object appear.
 func (s *shipment) finish() (storage.Object, error) {
 	parts := make([]storage.Part, len(s.parts))

@@ -83,6 +83,9 @@ type Config struct {
 	Store storage.Store
 	// Dir is the pipe's local folder. It is made when a file arrives.
 	Dir string
+	// From is the remote that a mirror copies from, in the place of Dir. Such a Sync
+	// can do nothing else.
+	From storage.Store
 	// State is the folder for the manifest, the lock and part files: on Dir's
 	// file system and outside Dir.
 	State string
@@ -123,10 +126,12 @@ func (c Config) WithDefaults() Config {
 
 func (c Config) validate() error {
 	switch {
-	case c.Dir == "" || c.State == "":
-		return errors.New("transfer: Dir and State are required")
+	case (c.Dir == "") == (c.From == nil) || c.State == "":
+		return errors.New("transfer: State is required, and one of Dir and From")
 	case c.Workers < 0:
 		return fmt.Errorf("transfer: %d workers", c.Workers)
+	case c.From != nil:
+		return nil
 	}
 	rel, err := filepath.Rel(c.Dir, c.State)
 	if err != nil {
@@ -149,6 +154,7 @@ type Sync struct {
 	md5      atomic.Bool // the remote vouches for MD5 sums: worth computing
 	streams  bool        // the remote is better read in one stream a file
 	retries  atomic.Int64
+	origins  []storage.Object // what a mirror copies from, sorted by key; set under the lock
 }
 
 // Open makes the state folder if it is missing. Store may be nil for a Sync that
@@ -158,7 +164,7 @@ func Open(cfg Config) (*Sync, error) {
 	var err error
 	for _, dir := range []*string{&cfg.Dir, &cfg.State} {
 		if *dir == "" {
-			break
+			continue
 		}
 		if *dir, err = filepath.Abs(*dir); err != nil {
 			return nil, err
@@ -175,6 +181,9 @@ func Open(cfg Config) (*Sync, error) {
 	if cfg.Store != nil {
 		s.streams = storage.Streams(cfg.Store)
 		s.cfg.Store = storage.Retry(cfg.Store, s.retry())
+	}
+	if cfg.From != nil {
+		s.cfg.From = storage.Retry(cfg.From, s.retry())
 	}
 	return s, nil
 }

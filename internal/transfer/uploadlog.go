@@ -126,7 +126,14 @@ func (l *uploadLog) forget() error { return ignoreMissing(os.Remove(l.path)) }
 // sweepUploads aborts the uploads that nobody will go on with: of files that were
 // edited or are gone, and those that were left alone for too long. The caller holds
 // the lock. What cannot be aborted now stays for another time.
-func (s *Sync) sweepUploads(ctx context.Context, version func(key string) (string, error)) error {
+func (s *Sync) sweepUploads(ctx context.Context, d Direction) error {
+	version := s.localVersion
+	switch d {
+	case Pull:
+		return nil // which could not abort them
+	case Mirror:
+		version = s.originVersion
+	}
 	entries, err := os.ReadDir(filepath.Join(s.cfg.State, uploadsName))
 	if err != nil || len(entries) == 0 {
 		return ignoreMissing(err)

@@ -1,0 +1,408 @@
+package transfer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/minio/crc64nvme"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+)
+
+// origin is the object of the remote that a mirror copies from.
+func (s *Sync) origin(key string) *storage.Object {
+	i, _ := slices.BinarySearchFunc(s.origins, key, func(o storage.Object, key string) int { return strings.Compare(o.Key, key) })
+	return &s.origins[i]
+}
+
+// relay copies one file from remote to remote. Nothing of it lands on disk.
+func (r *run) relay(ctx context.Context, i int, s *Step) {
+	from := r.origin(s.Key)
+	if r.sendsInParts(from.Size) && from.Tag != "" {
+		r.relayInParts(ctx, i, s, from, false)
+		return
+	}
+	e, err := r.relayWhole(ctx, s, from)
+	r.ended(ctx, i, s, e, err)
+}
+
+// relayWhole copies a file in one piece. Bytes that are not what either remote
+// says are copied once more.
+func (r *run) relayWhole(ctx context.Context, s *Step, from *storage.Object) (Entry, error) {
+	o, err := r.relayOnce(ctx, s, from, condition(s))
+	if errors.Is(err, ErrCorrupt) {
+		cond := condition(s)
+		if o.Tag != "" { // it is there, but wrong
+			cond = storage.Cond{Tag: o.Tag}
+		}
+		o, err = r.relayOnce(ctx, s, from, cond)
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return entryOf(&o, s.Local, s.Local.Sum, now()), nil
+}
+
+func (r *run) relayOnce(ctx context.Context, s *Step, from *storage.Object, cond storage.Cond) (storage.Object, error) {
+	src := &relayReader{stream: stream{ctx: ctx, store: r.cfg.From, obj: from}, run: r, step: s}
+	defer src.close()
+	o, err := r.cfg.Store.Put(ctx, s.Key, src, from.Size, cond)
+	if errors.Is(err, storage.ErrChanged) && src.sent != nil {
+		o, err = r.oursToo(ctx, src.sent, s.Key, err)
+	}
+	if err != nil {
+		return storage.Object{}, err
+	}
+	if strings.HasPrefix(o.Sum, kindMD5) {
+		r.md5.Store(true)
+	}
+	if src.sent == nil {
+		return o, &VerifyError{s.Key, "size", decimal(from.Size), "less"}
+	}
+	return o, src.sent.check(&o)
+}
+
+// oursToo is ours for what cannot be read again.
+func (r *run) oursToo(ctx context.Context, sent *digest, key string, changed error) (storage.Object, error) {
+	o, err := r.cfg.Store.Stat(ctx, key)
+	if err != nil || !sent.proves(&o) {
+		return storage.Object{}, changed
+	}
+	return o, nil
+}
+
+// A stream reads an object of one version from some offset on.
+type stream struct {
+	ctx   context.Context
+	store storage.Store
+	obj   *storage.Object
+	body  io.ReadCloser // nil before the first byte
+	off   int64         // of the next byte that body yields
+	end   int64         // of body
+}
+
+// from makes the stream ready to be read from off on; n is how much will be wanted.
+func (s *stream) from(off, n int64) error {
+	if s.body != nil && s.off == off && s.off+n <= s.end {
+		return nil
+	}
+	s.close()
+	body, err := s.store.Open(s.ctx, *s.obj, off, n)
+	if err != nil {
+		return err
+	}
+	s.body, s.off, s.end = body, off, off+n
+	return nil
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.body.Read(p)
+	s.off += int64(n)
+	return n, err
+}
+
+func (s *stream) close() {
+	if s.body != nil {
+		_ = s.body.Close() // it was only read
+		s.body = nil
+	}
+}
+
+// A relayReader reads a whole object for another remote. At its end it makes sure
+// that it is what its own remote vouches for, so that nothing wrong appears.
+type relayReader struct {
+	stream
+	run    *run
+	step   *Step
+	sum    string // what the remote says
+	digest *digest
+	left   int64
+	sent   *digest // of the last attempt that read the object to its end
+}
+
+func (r *relayReader) begin() error {
+	if err := r.from(0, r.obj.Size); err != nil {
+		return err
+	}
+	r.sum = strongest(r.body, r.obj)
+	r.digest = newDigest(cmp.Or(md5Of(r.sum), r.run.sumWanted(r.step)))
+	return nil
+}
+
+// md5Of returns sum when it is an MD5: others need no asking.
+func md5Of(sum string) string {
+	if strings.HasPrefix(sum, kindMD5) {
+		return sum
+	}
+	return ""
+}
+
+func (r *relayReader) Read(p []byte) (int, error) {
+	if r.digest == nil {
+		if err := r.begin(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := r.stream.Read(p)
+	if n > 0 {
+		_, _ = r.digest.Write(p[:n])
+		r.run.moved(r.step, int64(n))
+	}
+	if r.digest.size > r.obj.Size {
+		return 0, errTooLong
+	}
+	if err == io.EOF {
+		want := *r.obj
+		want.Sum = r.sum
+		if wrong := r.digest.check(&want); wrong != nil {
+			return 0, wrong
+		}
+		r.sent = r.digest
+	}
+	return n, err
+}
+
+// Seek goes back to the beginning, and nowhere else.
+func (r *relayReader) Seek(offset int64, whence int) (int64, error) {
+	at := int64(0)
+	if r.digest != nil {
+		at = r.digest.size
+	}
+	switch {
+	case offset == 0 && whence == io.SeekCurrent:
+		return at, nil
+	case offset != 0 || whence != io.SeekStart:
+		return 0, errors.ErrUnsupported
+	}
+	r.run.moved(r.step, -at)
+	r.close()
+	r.digest = nil
+	return 0, nil
+}
+
+// relaying is a big file that is copied in parts.
+type relaying struct {
+	*run
+	ctx   context.Context
+	index int
+	step  *Step
+	from  *storage.Object
+	last  bool // it was damaged once before
+	ship  *shipment
+	sum   string  // what its remote vouches for
+	order *digest // takes the parts in order; nil when that is not needed
+	one   *stream // that all parts are read from; nil for one each
+}
+
+// relayInParts copies a big file. Whoever copies the last part ends the step.
+func (r *run) relayInParts(ctx context.Context, i int, s *Step, from *storage.Object, last bool) {
+	re := &relaying{run: r, ctx: ctx, index: i, step: s, from: from, last: last}
+	if err := re.begin(); err != nil {
+		r.ended(ctx, i, s, Entry{}, err)
+		return
+	}
+	j := &job{serial: re.ship.up.Serial || re.one != nil, pieces: re.pieces(), move: re.move, finish: re.finish}
+	j.ctx, j.cancel = context.WithCancelCause(ctx)
+	r.queue.start(j)
+}
+
+func (re *relaying) begin() error {
+	if err := re.learn(); err != nil {
+		return err
+	}
+	s := re.step
+	re.ship = &shipment{
+		ctx: re.ctx, key: s.Key, size: re.from.Size, source: versionOf(re.from), cond: condition(s),
+		to: storage.MultipartOf(re.cfg.Store), path: uploadPath(re.cfg.State, re.cfg.Place, s.Key),
+	}
+	// The version is the same, so that the bytes are.
+	if err := re.ship.begin(re.cfg.Place, func(sentPart) (bool, error) { return true, nil }); err != nil {
+		return err
+	}
+	if re.order == nil {
+		re.moved(s, re.ship.arrivedBytes())
+	}
+	return nil
+}
+
+// versionOf names a version of an object.
+func versionOf(o *storage.Object) string { return decimal(o.Size) + " " + o.Tag }
+
+// learn asks for the strongest sum. One that cannot be put together from those of
+// the parts is taken of all bytes in order.
+func (re *relaying) learn() error {
+	body, err := re.cfg.From.Open(re.ctx, *re.from, 0, 1)
+	if err != nil {
+		return err
+	}
+	re.sum = strongest(body, re.from)
+	if err := body.Close(); err != nil {
+		return err
+	}
+	if vouched(re.sum) && !strings.HasPrefix(re.sum, kindCRC) {
+		re.order = newDigest(re.sum)
+	}
+	if re.order != nil || storage.Streams(re.cfg.From) {
+		re.one = &stream{store: re.cfg.From, obj: re.from}
+	}
+	return nil
+}
+
+// pieces are the parts to be sent, and those before them that have to be read.
+func (re *relaying) pieces() (all []piece) {
+	if re.order == nil {
+		return re.ship.missing()
+	}
+	for n := range re.ship.up.Parts() {
+		off, size := re.ship.up.Part(n)
+		all = append(all, piece{n, off, size})
+	}
+	return all
+}
+
+// move copies one part, and once more when the remote got other bytes.
+func (re *relaying) move(ctx context.Context, p piece) error {
+	err := re.moveOnce(ctx, p)
+	if errors.Is(err, ErrCorrupt) {
+		re.moved(re.step, -p.n)
+		err = re.moveOnce(ctx, p)
+	}
+	return err
+}
+
+func (re *relaying) moveOnce(ctx context.Context, p piece) error {
+	src := re.one
+	if src == nil {
+		src = &stream{store: re.cfg.From, obj: re.from}
+		defer src.close()
+	}
+	src.ctx = ctx
+	r := &relayPart{re: re, src: src, piece: p, order: re.order.clone()}
+	var err error
+	if re.ship.have[p.number] {
+		err = r.skim()
+	} else {
+		err = re.ship.send(ctx, p, r, func() uint64 { return r.crc })
+	}
+	if err == nil {
+		re.order = r.order
+	}
+	return err
+}
+
+// finish puts the object together.
+func (re *relaying) finish(err error) {
+	var e Entry
+	if re.one != nil {
+		re.one.close()
+	}
+	if err == nil {
+		e, err = re.complete()
+	}
+	if err = re.ship.end(err); errors.Is(err, ErrCorrupt) && !re.last {
+		re.moved(re.step, -re.ship.arrivedBytes())
+		re.relayInParts(re.ctx, re.index, re.step, re.from, true)
+		return
+	}
+	re.ended(re.ctx, re.index, re.step, e, err)
+}
+
+func (re *relaying) complete() (e Entry, err error) {
+	whole := &digest{size: re.from.Size, crc: re.ship.crc()}
+	want := *re.from
+	want.Sum = re.sum
+	if re.order != nil {
+		err = re.order.check(&want)
+	} else {
+		err = whole.check(&want)
+	}
+	if err != nil {
+		return e, err
+	}
+	o, err := re.ship.finish()
+	if errors.Is(err, storage.ErrChanged) {
+		o, err = re.oursToo(re.ctx, whole, re.step.Key, err)
+	}
+	if err != nil {
+		return e, err
+	}
+	if err := whole.check(&o); err != nil {
+		return e, err
+	}
+	return entryOf(&o, re.step.Local, re.step.Local.Sum, now()), nil
+}
+
+// relayPart reads one part for the other remote.
+type relayPart struct {
+	re    *relaying
+	src   *stream
+	piece piece
+	at    int64 // bytes of the part that were read
+	crc   uint64
+	order *digest // that of the parts before, and what was read of this one
+}
+
+func (r *relayPart) Read(p []byte) (int, error) {
+	left := r.piece.n - r.at
+	if left == 0 {
+		return 0, io.EOF
+	}
+	if r.at == 0 || r.src.body == nil {
+		if err := r.open(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := r.src.Read(p[:min(int64(len(p)), left)])
+	if n > 0 {
+		r.at += int64(n)
+		r.crc = crc64nvme.Update(r.crc, p[:n])
+		r.re.moved(r.re.step, int64(n))
+		if r.order != nil {
+			r.order.add(p[:n])
+		}
+	}
+	if err == io.EOF {
+		err = nil
+		if r.at < r.piece.n {
+			err = &VerifyError{r.re.step.Key, "size", decimal(r.piece.off + r.piece.n), decimal(r.piece.off + r.at)}
+		}
+	}
+	return n, err
+}
+
+func (r *relayPart) open() error {
+	n := r.piece.n
+	if r.re.one != nil {
+		n = r.re.from.Size - r.piece.off // for the parts that follow too
+	}
+	return r.src.from(r.piece.off+r.at, n-r.at)
+}
+
+// Seek goes back to the beginning, and nowhere else.
+func (r *relayPart) Seek(offset int64, whence int) (int64, error) {
+	switch {
+	case offset == 0 && whence == io.SeekCurrent:
+		return r.at, nil
+	case offset != 0 || whence != io.SeekStart:
+		return 0, errors.ErrUnsupported
+	}
+	r.re.moved(r.re.step, -r.at)
+	r.src.close()
+	r.at, r.crc, r.order = 0, 0, r.re.order.clone()
+	return 0, nil
+}
+
+// skim reads a part that has arrived already, for the sums of those after it.
+func (r *relayPart) skim() error {
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return err
+	}
+	if want := r.re.ship.parts[r.piece.number].CRC; want != r.crc {
+		return &VerifyError{r.re.step.Key, kindCRC, hexCRC(want), hexCRC(r.crc)}
+	}
+	return nil
+}
