@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
 
@@ -70,35 +71,40 @@ func OpenPipe(ctx context.Context, api API, name string, o OpenOptions) (*Pipe, 
 
 // open connects the folder with the remote, for what role may do there.
 func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll func() error, err error) {
-	where, err := p.api.Storage(ctx, p.Name(), role, false)
+	store, where, err := p.connect(ctx, role)
 	if err != nil {
 		return nil, nil, err
+	}
+	place, err := where.identity()
+	if err == nil {
+		err = p.checkApart(where)
+	}
+	if err == nil {
+		s, err = transfer.Open(transfer.Config{
+			Store: store, Place: place, Dir: p.dir, State: p.state, Match: matchAll(where.Filters),
+			Workers: p.opts().Workers, Progress: p.progress(),
+		})
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return s, func() error { return errors.Join(s.Close(), store.Close()) }, nil
+}
+
+// connect opens the pipe's storage, for what role may do there.
+func (p *Pipe) connect(ctx context.Context, role Role) (storage.Store, Storage, error) {
+	where, err := p.api.Storage(ctx, p.Name(), role, false)
+	if err != nil {
+		return nil, where, err
 	}
 	if p.opts().Credentials != nil {
 		where.Credentials = p.opts().Credentials.For(role)
 	}
 	if role == RoleWrite && len(where.Credentials) == 0 && p.hasReadCredentials(ctx) {
-		return nil, nil, fmt.Errorf("%w: there are credentials to read the remote, and none to write to it", ErrPermission)
-	}
-	if err := p.checkApart(where); err != nil {
-		return nil, nil, err
-	}
-	place, err := where.identity()
-	if err != nil {
-		return nil, nil, err
+		return nil, where, fmt.Errorf("%w: there are credentials to read the remote, and none to write to it", ErrPermission)
 	}
 	store, err := openStore(where, p.opts())
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err = transfer.Open(transfer.Config{
-		Store: store, Place: place, Dir: p.dir, State: p.state, Match: matchAll(where.Filters),
-		Workers: p.opts().Workers, Progress: p.progress(),
-	})
-	if err != nil {
-		return nil, nil, errors.Join(err, store.Close())
-	}
-	return s, func() error { return errors.Join(s.Close(), store.Close()) }, nil
+	return store, where, err
 }
 
 // hasReadCredentials tells a remote that lets everybody in from one whose write

@@ -120,7 +120,6 @@ type relayReader struct {
 	step   *Step
 	sum    string // what the remote says
 	digest *digest
-	left   int64
 	sent   *digest // of the last attempt that read the object to its end
 }
 
