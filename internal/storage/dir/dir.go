@@ -178,4 +178,6 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-func isTemp(name string) bool { return strings.HasPrefix(name, tempPrefix) }
+func isTemp(name string) bool {
+	return strings.HasPrefix(name, tempPrefix) || strings.HasPrefix(name, uploadPrefix)
+}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -46,7 +47,7 @@ func (s *Store) sweep() error {
 	defer f.Close()
 	entries, err := f.ReadDir(-1)
 	for _, e := range entries {
-		if isTemp(e.Name()) && e.Type().IsRegular() && stray(root, e.Name()) {
+		if isTemp(e.Name()) && e.Type().IsRegular() && (stray(root, e.Name()) || forgottenUpload(root, e.Name())) {
 			err = errors.Join(err, ignoreMissing(root.Remove(e.Name())))
 		}
 	}
@@ -57,6 +58,9 @@ func (s *Store) sweep() error {
 }
 
 func stray(root *os.Root, name string) bool {
+	if !strings.HasPrefix(name, tempPrefix) {
+		return false
+	}
 	var pid int
 	var host, random uint32
 	n, _ := fmt.Sscanf(name, tempPrefix+"%d-%08x%08x", &pid, &host, &random)
