@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -90,7 +89,7 @@ type run struct {
 	book   *writer
 	log    *journal
 	dir    *folder
-	parts  *os.Root
+	parts  *handle // of the folder of part files
 	done   chan recorded
 	queue  *queue
 	bytes  atomic.Int64 // moved, and what finished files weigh besides
@@ -108,7 +107,12 @@ func (s *Sync) run(ctx context.Context, p *Plan, report *Report, w *writer) (err
 		}
 		defer r.dir.close()
 	}
-	if r.parts, err = os.OpenRoot(filepath.Join(s.cfg.State, partsName)); err != nil {
+	parts, err := openFolder(filepath.Join(s.cfg.State, partsName), false)
+	if err != nil {
+		return err
+	}
+	defer parts.close()
+	if r.parts, _, err = parts.parent(partsName, false); err != nil {
 		return err
 	}
 	defer r.parts.Close()

@@ -23,8 +23,83 @@ var errNotFolder = errors.New("is not a folder (symbolic links are not followed)
 type folder struct {
 	root *os.Root
 
-	mu    sync.Mutex
-	dirty map[string]bool // folders, by key, whose names are not durable yet
+	mu      sync.Mutex
+	dirty   map[string]bool    // folders, by key, whose names are not durable yet
+	handles map[string]*handle // of folders, by local path, for the files that follow
+}
+
+// A handle is an open folder that is used for several files.
+type handle struct {
+	*os.Root
+	names *os.File // the same folder, for what an os.Root cannot do
+
+	folder *folder
+	users  int
+	stale  bool // closed once nobody uses it
+}
+
+// mostHandles is how many folders are kept open.
+const mostHandles = 64
+
+// Close gives the handle back.
+func (h *handle) Close() {
+	h.folder.mu.Lock()
+	defer h.folder.mu.Unlock()
+	h.users--
+	h.end()
+}
+
+// end closes a handle that nobody wants; the caller holds the lock. Nothing is
+// written through it.
+func (h *handle) end() {
+	if h.stale && h.users == 0 {
+		_ = h.names.Close()
+		_ = h.Root.Close()
+	}
+}
+
+// handle returns the open folder at a local path, if it is at hand.
+func (f *folder) handle(dir string) *handle {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := f.handles[dir]
+	if h != nil {
+		h.users++
+	}
+	return h
+}
+
+// keep makes an open folder the handle of a local path.
+func (f *folder) keep(dir string, at *os.Root) (*handle, error) {
+	names, err := at.Open(".")
+	if err != nil {
+		return nil, errors.Join(err, at.Close())
+	}
+	h := &handle{Root: at, names: names, folder: f, users: 1}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for other, o := range f.handles {
+		if other == dir || len(f.handles) >= mostHandles && o.users == 0 {
+			f.forgetLocked(other)
+		}
+	}
+	f.handles[dir] = h
+	return h, nil
+}
+
+// forget drops the handle of a local path: the folder is another one now, or gone.
+func (f *folder) forget(dir string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forgetLocked(dir)
+}
+
+func (f *folder) forgetLocked(dir string) {
+	if h := f.handles[dir]; h != nil {
+		delete(f.handles, dir)
+		h.stale = true
+		h.end()
+	}
 }
 
 // openFolder opens the folder at path, which is made if make says so.
@@ -38,7 +113,7 @@ func openFolder(path string, make bool) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &folder{root: root, dirty: map[string]bool{}}, nil
+	return &folder{root: root, dirty: map[string]bool{}, handles: map[string]*handle{}}, nil
 }
 
 // mkdirAll makes path and its parents, durably.
@@ -57,18 +132,39 @@ func mkdirAll(path string) error {
 }
 
 // close lets go of the folder; nothing is written through its handle.
-func (f *folder) close() { _ = f.root.Close() }
+func (f *folder) close() {
+	for dir := range f.handles {
+		f.forget(dir)
+	}
+	_ = f.root.Close()
+}
 
 // parent opens the folder in which key lies and returns the file's name in it.
 // The caller closes it. Missing folders are made if make says so.
-func (f *folder) parent(key string, make bool) (*os.Root, string, error) {
-	local, err := storage.LocalPath(key)
+func (f *folder) parent(key string, make bool) (*handle, string, error) {
+	dir, name, err := split(key)
 	if err != nil {
 		return nil, "", err
 	}
-	dir, name := filepath.Split(local)
-	handle, err := f.open(filepath.Clean(dir), make)
-	return handle, name, err
+	if h := f.handle(dir); h != nil {
+		return h, name, nil
+	}
+	at, err := f.open(dir, make)
+	if err != nil {
+		return nil, "", err
+	}
+	h, err := f.keep(dir, at)
+	return h, name, err
+}
+
+// split returns the local path of the folder in which key lies, and its name there.
+func split(key string) (dir, name string, err error) {
+	local, err := storage.LocalPath(key)
+	if err != nil {
+		return "", "", err
+	}
+	dir, name = filepath.Split(local)
+	return filepath.Clean(dir), name, nil
 }
 
 // open opens the folder at a local path below the root, step by step.
@@ -148,7 +244,7 @@ func (f *folder) find(key string) (*LocalFile, error) {
 		return nil, err
 	}
 	defer at.Close()
-	return look(at, key, name)
+	return look(at.Root, key, name)
 }
 
 // read opens the regular file under key. The caller closes it.
@@ -247,6 +343,7 @@ func (f *folder) prune(dir string) {
 		if err != nil {
 			return // not empty
 		}
+		f.forget(filepath.FromSlash(dir))
 		f.touch(path.Dir(dir))
 	}
 }

@@ -74,7 +74,7 @@ func (r *run) openPart(ctx context.Context, o *storage.Object) (p *partFile, err
 	if err := r.dropParts(others, name); err != nil {
 		return nil, err
 	}
-	p = &partFile{parts: r.parts, name: name, size: o.Size}
+	p = &partFile{parts: r.parts.Root, name: name, size: o.Size}
 	if p.data, err = r.parts.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return nil, err
 	}
@@ -197,7 +197,7 @@ func (p *partFile) drop() error {
 
 // dropParts removes the part files of a file's other versions.
 func (r *run) dropParts(prefix, but string) error {
-	entries, err := readDir(r.parts)
+	entries, err := readDir(r.parts.Root)
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), prefix) && strings.TrimSuffix(e.Name(), recSuffix) != but {
 			err = errors.Join(err, ignoreMissing(r.parts.Remove(e.Name())))

@@ -11,7 +11,7 @@ import (
 // place moves a part file into a folder, over what is there. The standard library
 // has no rename between two open folders here, so the folder is named by its path
 // and looked at right before: it must still be the one that is open.
-func place(_ *os.Root, partsPath string, part string, to *os.Root, dir string, name string) error {
+func place(parts *handle, part string, to *handle, dir, name string) error {
 	open, err := to.Stat(".")
 	if err != nil {
 		return err
@@ -23,7 +23,7 @@ func place(_ *os.Root, partsPath string, part string, to *os.Root, dir string, n
 	if !os.SameFile(open, named) {
 		return &os.PathError{Op: "rename", Path: dir, Err: errNotFolder}
 	}
-	return os.Rename(filepath.Join(partsPath, part), filepath.Join(dir, name))
+	return os.Rename(filepath.Join(parts.Name(), part), filepath.Join(dir, name))
 }
 
 // syncRoot makes the names in an open folder durable. Windows cannot do it and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path"
@@ -84,12 +85,21 @@ func arrived(s *Step, f *os.File, d *digest) (e Entry, err error) {
 
 // settle gives the part file its final name, unless a local edit is in the way.
 func (r *run) settle(s *Step, part string, e Entry) error {
+	err := r.settleOnce(s, part, e)
+	if dir, _, splitErr := split(s.Key); errors.Is(err, fs.ErrNotExist) && splitErr == nil {
+		r.dir.forget(dir) // somebody has removed the folder
+		err = r.settleOnce(s, part, e)
+	}
+	return err
+}
+
+func (r *run) settleOnce(s *Step, part string, e Entry) error {
 	at, name, err := r.dir.parent(s.Key, true)
 	if err != nil {
 		return err
 	}
 	defer at.Close()
-	now, err := look(at, s.Key, name)
+	now, err := look(at.Root, s.Key, name)
 	if err != nil {
 		return err
 	}
@@ -100,7 +110,7 @@ func (r *run) settle(s *Step, part string, e Entry) error {
 		return err
 	}
 	dir := filepath.Dir(filepath.Join(r.cfg.Dir, filepath.FromSlash(s.Key)))
-	if err := place(r.parts, filepath.Join(r.cfg.State, partsName), part, at, dir, name); err != nil {
+	if err := place(r.parts, part, at, dir, name); err != nil {
 		return err
 	}
 	r.dir.touch(path.Dir(s.Key))
