@@ -142,6 +142,12 @@ type idleSource struct {
 	a *alarm
 }
 
+func (s *idleSource) Sum() string {
+	s.a.pause() // it may have to be read
+	defer s.a.moved()
+	return SumOf(s.r)
+}
+
 func (s *idleSource) Read(p []byte) (int, error) {
 	s.a.pause()
 	defer s.a.moved()

@@ -71,14 +71,20 @@ type Part struct {
 	Sum    string `json:"sum,omitempty"` // as an Object's
 }
 
-// A Summer is a reader from Open that has learned on the way what the remote
-// vouches for the whole object to be, whatever part of it is read. The sum is
-// stronger, or cheaper to check, than the one in the listing; "" is none.
+// A Summer is a reader that knows a sum, as an Object's; "" is none.
+//
+// One from Open has learned on the way what the remote vouches for the whole object
+// to be, whatever part of it is read: a sum that is stronger, or cheaper to check,
+// than the one in the listing. To read no bytes at all is a way to ask for it.
+//
+// One that is given to Put or Send knows what is about to be read of it, so that the
+// remote can be told beforehand, and refuse other bytes. It may have to read all of
+// it when it is asked.
 type Summer interface {
 	Sum() string
 }
 
-// SumOf returns what r, a reader from Open, has learned of the whole object.
+// SumOf returns what r knows of its bytes, or of the whole object that it reads.
 func SumOf(r io.Reader) string {
 	if s, ok := r.(Summer); ok {
 		return s.Sum()

@@ -278,6 +278,8 @@ func (w *rewinder) Read(p []byte) (int, error) {
 	return w.Reader.Read(p)
 }
 
+func (w *rewinder) Sum() string { return SumOf(w.Reader) }
+
 func (w *rewinder) possible() bool { return w.seeker != nil || !w.read.Load() }
 
 func (w *rewinder) rewind() error {

@@ -71,7 +71,6 @@ type meteredBody struct {
 	body io.ReadCloser
 }
 
-func (m *meteredBody) Sum() string  { return SumOf(m.body) }
 func (m *meteredBody) Close() error { return m.body.Close() }
 
 type meteredReader struct {
@@ -79,6 +78,8 @@ type meteredReader struct {
 	key   string
 	moved func(key string, n int)
 }
+
+func (m *meteredReader) Sum() string { return SumOf(m.r) }
 
 func (m *meteredReader) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)

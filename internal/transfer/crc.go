@@ -50,3 +50,11 @@ func crcMul(a, b uint64) (product uint64) {
 }
 
 func crcOf(p []byte) uint64 { return crc64nvme.Checksum(p) }
+
+// A crcWriter is the sum of what was written to it.
+type crcWriter uint64
+
+func (w *crcWriter) Write(p []byte) (int, error) {
+	*w = crcWriter(crc64nvme.Update(uint64(*w), p))
+	return len(p), nil
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"strings"
 	"sync"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
@@ -55,11 +56,35 @@ func (in *incoming) begin() (err error) {
 	if err := in.unchanged(in.step, now); err != nil {
 		return err
 	}
+	if err := in.ask(); err != nil {
+		return err
+	}
 	if in.part, err = in.openPart(in.ctx, in.step.Remote); err != nil {
 		return err
 	}
 	in.moved(in.step, in.part.sums.bytesHere())
 	return nil
+}
+
+// ask asks what the remote says of the whole file: some say it only of whole files,
+// and not of ranges.
+func (in *incoming) ask() error {
+	sum, err := in.askSum(in.ctx, in.cfg.Store, in.step.Remote)
+	in.sum = sum
+	return err
+}
+
+// askSum returns the strongest sum of an object. A CRC needs no better one: its
+// blocks may come in any order.
+func (s *Sync) askSum(ctx context.Context, store storage.Store, o *storage.Object) (string, error) {
+	if strings.HasPrefix(o.Sum, kindCRC) {
+		return o.Sum, nil
+	}
+	body, err := store.Open(ctx, *o, 0, 0)
+	if err != nil {
+		return "", err
+	}
+	return strongest(body, o), body.Close()
 }
 
 // move brings one piece here, block by block.

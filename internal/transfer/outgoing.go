@@ -206,6 +206,11 @@ func (r *partReader) fill() error {
 	return nil
 }
 
+// Sum implements [storage.Summer].
+func (r *partReader) Sum() string {
+	return r.out.sumOfSection(r.ctx, r.out.file, r.piece.off, r.piece.n)
+}
+
 // Seek goes back to the beginning, and nowhere else.
 func (r *partReader) Seek(offset int64, whence int) (int64, error) {
 	at := r.off - int64(len(r.rest)) - r.piece.off

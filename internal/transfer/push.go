@@ -84,6 +84,19 @@ func (r *run) ours(ctx context.Context, s *Step, f *os.File, sent *digest, chang
 	return o, nil
 }
 
+// smallFile is the size in bytes up to which a storage may hold a file in memory.
+const smallFile = 1 << 20
+
+// sumOfSection returns the CRC-64/NVME of n bytes of a file as a remote wants it, ""
+// when they cannot be read: whoever sends them will find out.
+func (r *run) sumOfSection(ctx context.Context, f io.ReaderAt, off, n int64) string {
+	d := crcWriter(0)
+	if err := r.copy(ctx, &d, io.NewSectionReader(f, off, n)); err != nil {
+		return ""
+	}
+	return kindCRC + ":" + hexCRC(uint64(d))
+}
+
 // condition is the version that an upload may replace.
 func condition(s *Step) storage.Cond {
 	if s.Remote == nil {
@@ -123,6 +136,14 @@ func (s *source) Seek(offset int64, whence int) (int64, error) {
 	s.run.moved(s.step, -s.digest.size)
 	s.digest = newDigest(s.run.sumWanted(s.step))
 	return s.f.Seek(0, io.SeekStart)
+}
+
+// Sum implements [storage.Summer]. Small files are not worth reading twice.
+func (s *source) Sum() string {
+	if s.step.Local.Size <= smallFile {
+		return ""
+	}
+	return s.run.sumOfSection(s.ctx, s.f, 0, s.step.Local.Size)
 }
 
 func (s *source) Read(p []byte) (int, error) {

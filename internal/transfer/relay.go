@@ -234,12 +234,8 @@ func versionOf(o *storage.Object) string { return decimal(o.Size) + " " + o.Tag 
 // learn asks for the strongest sum. One that cannot be put together from those of
 // the parts is taken of all bytes in order.
 func (re *relaying) learn() error {
-	body, err := re.cfg.From.Open(re.ctx, *re.from, 0, 1)
-	if err != nil {
-		return err
-	}
-	re.sum = strongest(body, re.from)
-	if err := body.Close(); err != nil {
+	var err error
+	if re.sum, err = re.askSum(re.ctx, re.cfg.From, re.from); err != nil {
 		return err
 	}
 	if vouched(re.sum) && !strings.HasPrefix(re.sum, kindCRC) {

@@ -26,6 +26,7 @@ var (
 var byCode = map[string]error{
 	"NoSuchBucket": fs.ErrNotExist,
 	"NoSuchKey":    fs.ErrNotExist,
+	"NoSuchUpload": fs.ErrNotExist,
 
 	"AccessDenied":          fs.ErrPermission,
 	"InvalidAccessKeyId":    fs.ErrPermission,

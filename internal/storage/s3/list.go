@@ -2,8 +2,6 @@ package s3
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -13,9 +11,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/signer"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
@@ -104,7 +99,11 @@ func (s *Store) yieldPage(ctx context.Context, p *page, yield func(storage.Objec
 }
 
 func (s *Store) page(ctx context.Context, prefix, token string) (*page, error) {
-	resp, err := s.http.Do(s.listRequest(ctx, prefix, token))
+	query := url.Values{"list-type": {"2"}, "encoding-type": {"url"}, "prefix": {prefix}}
+	if token != "" {
+		query.Set("continuation-token", token)
+	}
+	resp, err := s.do(s.request(ctx, http.MethodGet, "", query), emptyHash)
 	if err != nil {
 		return nil, err
 	}
@@ -114,34 +113,11 @@ func (s *Store) page(ctx context.Context, prefix, token string) (*page, error) {
 	case err != nil:
 		return nil, networkError(ctx, err)
 	case resp.StatusCode != http.StatusOK:
-		return nil, errorAnswer(resp.StatusCode, body)
+		return nil, s.refusal(resp.StatusCode, body)
 	case len(body) > maxPage:
 		return nil, errTooBig
 	}
 	return parsePage(body)
-}
-
-func (s *Store) listRequest(ctx context.Context, prefix, token string) *http.Request {
-	u := *s.base
-	query := url.Values{"list-type": {"2"}, "encoding-type": {"url"}, "prefix": {prefix}}
-	if token != "" {
-		query.Set("continuation-token", token)
-	}
-	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // as it is signed
-	req := (&http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: http.Header{}}).WithContext(ctx)
-	nothing := sha256.Sum256(nil)
-	req.Header.Set("X-Amz-Content-Sha256", hex.EncodeToString(nothing[:]))
-	return signer.SignV4(*req, s.opts.AccessKey, s.opts.SecretKey, s.opts.SessionToken, s.opts.Region)
-}
-
-// errorAnswer reads the code out of an answer that is not a listing.
-func errorAnswer(status int, body []byte) error {
-	resp := minio.ErrorResponse{}
-	if err := xml.Unmarshal(body, &resp); err != nil {
-		resp = minio.ErrorResponse{Code: http.StatusText(status)}
-	}
-	resp.StatusCode = status
-	return resp
 }
 
 // parsePage reads a page and makes sure that it says all that it must.

@@ -84,9 +84,9 @@ func TestAddressing(t *testing.T) {
 		opts       s3.Options
 		list, stat string
 	}{
-		"Amazon":         {s3.Options{Region: "eu-west-1"}, "https://bucket.s3.eu-west-1.amazonaws.com/", "https://bucket.s3.dualstack.eu-west-1.amazonaws.com/a"},
-		"Amazon by path": {s3.Options{Addressing: s3.Path}, "https://s3.us-east-1.amazonaws.com/bucket/", "https://s3.dualstack.us-east-1.amazonaws.com/bucket/a"},
-		"China":          {s3.Options{Region: "cn-north-1"}, "https://bucket.s3.cn-north-1.amazonaws.com.cn/", "https://bucket.s3.dualstack.cn-north-1.amazonaws.com.cn/a"},
+		"Amazon":         {s3.Options{Region: "eu-west-1"}, "https://bucket.s3.eu-west-1.amazonaws.com/", "https://bucket.s3.eu-west-1.amazonaws.com/a"},
+		"Amazon by path": {s3.Options{Addressing: s3.Path}, "https://s3.us-east-1.amazonaws.com/bucket/", "https://s3.us-east-1.amazonaws.com/bucket/a"},
+		"China":          {s3.Options{Region: "cn-north-1"}, "https://bucket.s3.cn-north-1.amazonaws.com.cn/", "https://bucket.s3.cn-north-1.amazonaws.com.cn/a"},
 		"elsewhere":      {s3.Options{Endpoint: "https://minio.example.com:9000"}, "https://minio.example.com:9000/bucket/", "https://minio.example.com:9000/bucket/a"},
 		"by host":        {s3.Options{Endpoint: "https://s3.example.com", Addressing: s3.Host}, "https://bucket.s3.example.com/", "https://bucket.s3.example.com/a"},
 	} {

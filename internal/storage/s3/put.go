@@ -1,26 +1,30 @@
 package s3
 
 import (
+	"bytes"
 	"context"
-	"encoding/base64"
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/minio/crc64nvme"
 	"github.com/minio/minio-go/v7"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
-const (
-	maxParts     = 10_000           // S3's limit
-	abortTimeout = 30 * time.Second // for cleaning up after the context has ended
-)
+// smallPut is the size in bytes up to which an object is held in memory, so that
+// its sums are known before the first byte is sent.
+const smallPut = 1 << 20
+
+// errDamaged says that the remote has other bytes than were sent.
+var errDamaged = fmt.Errorf("%w: the remote received other bytes than were sent", storage.ErrTemporary)
 
 // Put implements [storage.Store]. The result's ModTime is zero: S3 does not say
 // when a PUT took place, and asking would double the number of requests.
@@ -31,149 +35,230 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64, co
 	if err := storage.CheckPut(key, size, cond); err != nil {
 		return storage.Object{}, err
 	}
+	if size > s.opts.PartSize {
+		return s.putParts(ctx, key, r, size, cond)
+	}
 	ctx, call := s.begin(ctx, "put", key)
 	if err := s.precheck(ctx, key, cond); err != nil {
 		return storage.Object{}, call.fail(err)
 	}
 	src := &source{r: storage.Exactly(ctx, r, size)}
-	put := s.putWhole
-	if size > s.opts.PartSize {
-		put = s.putParts
+	put := s.putSigned
+	switch {
+	case size <= smallPut:
+		put = s.putSmall
+	case s.checks(r):
+		put = s.putStream
 	}
-	info, err := put(ctx, key, src, size, s.putOptions(cond))
+	obj, err := put(ctx, key, src, size, storage.SumOf(r), cond)
 	if srcErr := src.shut(); srcErr != nil {
 		err = srcErr // the cause; what the connection says about it is not
 	}
 	if err != nil {
-		return storage.Object{}, call.fail(err)
+		return storage.Object{}, call.fail(s.unknownCondition(cond, err))
 	}
-	return s.object(key, size, time.Time{}, info.ETag), nil
+	return obj, nil
+}
+
+// checks reports whether the remote will check what it receives of r: it knows sums,
+// and r knows its own. Without that, a body that a broken connection cuts short is
+// taken for whole by some servers.
+func (s *Store) checks(r io.Reader) bool {
+	return s.learnt.sums.Load() && crcValue(storage.SumOf(r)) != ""
 }
 
 // precheck looks at the condition for remotes that cannot.
 func (s *Store) precheck(ctx context.Context, key string, cond storage.Cond) error {
-	if !s.opts.Unconditional || cond == (storage.Cond{}) {
+	if !s.learnt.unconditional.Load() || cond == (storage.Cond{}) {
 		return nil
 	}
-	got, err := s.Stat(ctx, key)
-	missing := errors.Is(err, fs.ErrNotExist)
+	got, _, err := s.head(ctx, key)
+	missing := minio.ToErrorResponse(err).StatusCode == http.StatusNotFound && minio.ToErrorResponse(err).Code != minio.NoSuchBucket
 	switch {
 	case err != nil && !missing:
 		return err
-	case cond.Absent != missing, cond.Tag != got.Tag && !cond.Absent:
+	case cond.Absent != missing && (cond.Absent || cond.Tag != ""), cond.Tag != got.Tag && !cond.Absent:
 		return storage.ErrChanged
 	}
 	return nil
 }
 
-func (s *Store) putOptions(cond storage.Cond) (opts minio.PutObjectOptions) {
+// unknownCondition learns from the answer of a remote that does not know conditions:
+// the next attempt looks beforehand.
+func (s *Store) unknownCondition(cond storage.Cond, err error) error {
+	if cond == (storage.Cond{}) || minio.ToErrorResponse(err).StatusCode != http.StatusNotImplemented {
+		return err
+	}
+	if s.learnt.unconditional.Swap(true) {
+		return err
+	}
+	return fmt.Errorf("%w: the remote does not know conditions on a PUT", storage.ErrTemporary)
+}
+
+// condition sets the headers of a condition.
+func (s *Store) condition(h http.Header, cond storage.Cond) {
+	switch {
+	case s.learnt.unconditional.Load():
+	case cond.Absent:
+		h.Set("If-None-Match", "*")
+	case cond.Tag != "":
+		h.Set("If-Match", `"`+cond.Tag+`"`)
+	}
+}
+
+// putSmall sends an object from memory. The remote checks what it receives: by the
+// CRC64NVME, if it has shown that it knows those, else by the signed SHA-256.
+func (s *Store) putSmall(ctx context.Context, key string, src io.Reader, size int64, _ string, cond storage.Cond) (storage.Object, error) {
+	data := make([]byte, size)
+	if _, err := io.ReadFull(src, data); err != nil {
+		return storage.Object{}, err
+	}
+	if _, err := src.Read(make([]byte, 1)); err != io.EOF { // a reader that is longer, or fails at its end
+		return storage.Object{}, err
+	}
+	payload := unsigned
+	if !s.learnt.sums.Load() {
+		hash := sha256.Sum256(data)
+		payload = hex.EncodeToString(hash[:])
+	}
+	b := newBody(bytes.NewReader(data), size)
+	b.want = crcSum(crc64nvme.Checksum(data))
+	return s.put(ctx, key, b, payload, cond)
+}
+
+// putStream sends an object as it is read to a remote that checks it.
+func (s *Store) putStream(ctx context.Context, key string, src io.Reader, size int64, sum string, cond storage.Cond) (storage.Object, error) {
+	b := newBody(src, size)
+	b.want = sum
+	return s.put(ctx, key, b, unsigned, cond)
+}
+
+func (s *Store) put(ctx context.Context, key string, b *body, payload string, cond storage.Cond) (storage.Object, error) {
+	req := s.request(ctx, http.MethodPut, key, nil)
+	s.condition(req.Header, cond)
+	h, err := s.upload(req, b, payload)
+	if err != nil {
+		return storage.Object{}, err
+	}
+	return s.object(key, b.size, time.Time{}, h.Get("ETag")), nil
+}
+
+// putSigned sends an object in chunks that are signed each, or with its sum at the
+// end.
+func (s *Store) putSigned(ctx context.Context, key string, src io.Reader, size int64, _ string, cond storage.Cond) (storage.Object, error) {
+	opts := minio.PutObjectOptions{}
 	if s.opts.Checksums {
 		opts.Checksum = checksum
 		opts.DisableContentSha256 = true // one checksum is enough, and the two exclude each other over plain HTTP
 	}
-	if s.opts.Unconditional {
-		return opts
-	}
-	if cond.Tag != "" {
+	switch {
+	case s.learnt.unconditional.Load():
+	case cond.Absent:
+		opts.SetMatchETagExcept("*")
+	case cond.Tag != "":
 		opts.SetMatchETag(cond.Tag)
 	}
-	if cond.Absent {
-		opts.SetMatchETagExcept("*")
-	}
-	return opts
-}
-
-func (s *Store) putWhole(ctx context.Context, key string, src *source, size int64, opts minio.PutObjectOptions) (minio.UploadInfo, error) {
-	if size == 0 { // nobody would read it; and minio-go's signed chunks would add bytes to the empty body
-		opts.DisableContentSha256 = true
-		if _, err := src.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-			return minio.UploadInfo{}, err
-		}
-	}
-	return s.core.PutObject(ctx, s.opts.Bucket, key, src, size, "", "", opts)
-}
-
-func (s *Store) putParts(ctx context.Context, key string, src *source, size int64, opts minio.PutObjectOptions) (info minio.UploadInfo, err error) {
-	upload, err := s.core.NewMultipartUpload(ctx, s.opts.Bucket, key, s.uploadOptions())
+	info, err := s.core.PutObject(ctx, s.opts.Bucket, key, src, size, "", "", opts)
 	if err != nil {
-		return info, err
+		return storage.Object{}, err
 	}
-	defer func() {
-		if err != nil {
-			err = s.abort(ctx, key, upload, err)
-		}
-	}()
-	parts, err := s.sendParts(ctx, key, upload, src, size)
-	if err != nil {
-		return info, err
+	if info.ChecksumCRC64NVME != "" {
+		s.learnt.sums.Store(true)
 	}
-	return s.core.CompleteMultipartUpload(ctx, s.opts.Bucket, key, upload, parts, opts)
+	return s.object(key, size, time.Time{}, info.ETag), nil
 }
 
-// uploadOptions announces the parts' checksums.
-func (s *Store) uploadOptions() (opts minio.PutObjectOptions) {
-	if s.opts.Checksums {
-		opts.UserMetadata = map[string]string{
-			"X-Amz-Checksum-Algorithm": checksum.String(),
-			"X-Amz-Checksum-Type":      "FULL_OBJECT",
-		}
-	}
-	return opts
+// A body is what is sent of an object, with its sums.
+type body struct {
+	r    io.Reader
+	size int64
+	want string // the CRC64NVME that it is said to have, "" when nobody says
+	crc  uint64
 }
 
-func (s *Store) sendParts(ctx context.Context, key, upload string, src *source, size int64) ([]minio.CompletePart, error) {
-	partSize := max(s.opts.PartSize, (size+maxParts-1)/maxParts)
-	var parts []minio.CompletePart
-	for off := int64(0); off < size; off += partSize {
-		n := min(partSize, size-off)
-		r, opts := s.part(io.LimitReader(src, n))
-		part, err := s.core.PutObjectPart(ctx, s.opts.Bucket, key, upload, len(parts)+1, r, n, opts)
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, minio.CompletePart{PartNumber: len(parts) + 1, ETag: part.ETag, ChecksumCRC64NVME: part.ChecksumCRC64NVME})
-	}
-	return parts, nil
-}
+func newBody(r io.Reader, size int64) *body { return &body{r: r, size: size} }
 
-// part makes the reader of a part write its checksum into the trailer when it
-// ends. The trailer's name is announced beforehand.
-func (s *Store) part(r io.Reader) (io.Reader, minio.PutObjectPartOptions) {
-	if !s.opts.Checksums {
-		return r, minio.PutObjectPartOptions{}
-	}
-	trailer := http.Header{}
-	trailer.Set(checksum.Key(), base64.StdEncoding.EncodeToString(make([]byte, 8)))
-	return &summed{r, checksum.Hasher(), trailer}, minio.PutObjectPartOptions{Trailer: trailer, DisableContentSha256: true}
-}
-
-// checksum is the one that S3 can put together from those of the parts.
-const checksum = minio.ChecksumCRC64NVME
-
-type summed struct {
-	r       io.Reader
-	hash    hash.Hash
-	trailer http.Header
-}
-
-func (s *summed) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	s.hash.Write(p[:n])
-	if err == io.EOF {
-		s.trailer.Set(checksum.Key(), base64.StdEncoding.EncodeToString(s.hash.Sum(nil)))
-	}
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	b.crc = crc64nvme.Update(b.crc, p[:n])
 	return n, err
 }
 
-// abort takes the parts away even when ctx has ended.
-func (s *Store) abort(ctx context.Context, key, upload string, cause error) error {
+// upload sends a body, and compares the sum that comes back: a remote that answers
+// with a CRC64NVME has computed it.
+func (s *Store) upload(req *http.Request, b *body, payload string) (http.Header, error) {
+	if value := crcValue(b.want); value != "" {
+		req.Header.Set(crcHeader, value)
+	}
+	req.ContentLength = b.size
+	req.Body = http.NoBody
+	if b.size > 0 {
+		req.Body = io.NopCloser(b)
+	}
+	resp, err := s.do(req, payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := drained(resp); err != nil {
+		return nil, networkError(req.Context(), err)
+	}
+	return resp.Header, compare(b, resp.Header)
+}
+
+func compare(b *body, h http.Header) error {
+	if got := sumIn(h); strings.HasPrefix(got, "crc64nvme:") && got != crcSum(b.crc) {
+		return errDamaged
+	}
+	return nil
+}
+
+// putParts sends a big object in parts, one after the other.
+func (s *Store) putParts(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (storage.Object, error) {
+	u, err := s.beginParts(ctx, key, size, 1)
+	if err != nil {
+		return storage.Object{}, err
+	}
+	whole := storage.Exactly(ctx, r, size)
+	obj, err := s.sendAll(ctx, u, whole, cond)
+	if err != nil {
+		err = s.abandon(ctx, u, err)
+	}
+	return obj, err
+}
+
+func (s *Store) sendAll(ctx context.Context, u storage.Upload, whole io.Reader, cond storage.Cond) (storage.Object, error) {
+	if err := s.checkNow(ctx, u.Key, cond); err != nil {
+		return storage.Object{}, err
+	}
+	var parts []storage.Part
+	for n := range u.Parts() {
+		_, size := u.Part(n)
+		part, err := s.Send(ctx, u, n, io.LimitReader(whole, size), size)
+		if err != nil {
+			return storage.Object{}, err
+		}
+		parts = append(parts, part)
+	}
+	return s.Finish(ctx, u, parts, cond)
+}
+
+// checkNow is precheck for a caller that has not begun a call.
+func (s *Store) checkNow(ctx context.Context, key string, cond storage.Cond) error {
+	ctx, call := s.begin(ctx, "put", key)
+	return call.fail(s.precheck(ctx, key, cond))
+}
+
+// abortTimeout is for cleaning up after the context has ended.
+const abortTimeout = 30 * time.Second
+
+// abandon takes the parts away even when ctx has ended.
+func (s *Store) abandon(ctx context.Context, u storage.Upload, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	err := s.core.AbortMultipartUpload(ctx, s.opts.Bucket, key, upload)
-	if err == nil || minio.ToErrorResponse(err).Code == minio.NoSuchUpload {
-		return cause
+	if err := s.Abort(ctx, u); err != nil {
+		return fmt.Errorf("%w (and its parts are left behind)", cause)
 	}
-	return fmt.Errorf("%w (and its parts are left behind)", cause)
+	return cause
 }
 
 // source keeps the error of the caller's reader apart from what a broken request

@@ -140,16 +140,28 @@ func (o Options) validate() error {
 
 // A Store is a [storage.Store] in a bucket. Use [New].
 type Store struct {
-	opts   Options
-	core   *minio.Core
-	base   *url.URL // of the bucket, with a slash at its end
-	http   *http.Client
-	closed atomic.Bool
+	opts      Options
+	core      *minio.Core
+	base      *url.URL // of the bucket, with a slash at its end
+	creds     *credentials.Credentials
+	signer    signer
+	transport *transport
+	closed    atomic.Bool
+
+	learnt learnt
+}
+
+// learnt is what the remote has shown of itself.
+type learnt struct {
+	sums          atomic.Bool // it answers uploads with a CRC64NVME of its own
+	probed        atomic.Bool // it was asked
+	unconditional atomic.Bool // it does not know conditions on a PUT
 }
 
 var (
 	_ storage.Store       = (*Store)(nil)
 	_ storage.Conditional = (*Store)(nil)
+	_ storage.Multiparter = (*Store)(nil)
 )
 
 // New returns the store in a bucket. It does no I/O: a bucket that does not exist
@@ -167,12 +179,15 @@ func New(opts Options) (*Store, error) {
 		opts.Transport = newTransport()
 	}
 	s := &Store{opts: opts, base: bucketURL(u, opts)}
-	transport := &transport{base: opts.Transport, closed: &s.closed}
-	s.http = &http.Client{Transport: transport}
+	s.creds = credentials.NewStaticV4(opts.AccessKey, opts.SecretKey, opts.SessionToken)
+	s.signer.region = opts.Region
+	s.learnt.unconditional.Store(opts.Unconditional)
+	s.learnt.sums.Store(opts.Checksums)
+	s.transport = &transport{base: opts.Transport, closed: &s.closed}
 	s.core, err = minio.NewCore(u.Host, &minio.Options{
-		Creds:           credentials.NewStaticV4(opts.AccessKey, opts.SecretKey, opts.SessionToken),
+		Creds:           s.creds,
 		Secure:          u.Scheme == "https",
-		Transport:       transport,
+		Transport:       s.transport,
 		Region:          opts.Region, // saves a request for the bucket's location
 		BucketLookup:    lookup(opts.Addressing),
 		TrailingHeaders: opts.Checksums,
@@ -181,6 +196,7 @@ func New(opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("s3: %w: the endpoint is not one that can be used", fs.ErrInvalid)
 	}
+	s.core.SetS3EnableDualstack(false) // one host for all requests
 	return s, nil
 }
 
@@ -200,8 +216,9 @@ func lookup(a Addressing) minio.BucketLookupType {
 	return minio.BucketLookupPath
 }
 
-// ConditionalPut reports whether conditions of a Put are checked by the remote.
-func (s *Store) ConditionalPut() bool { return !s.opts.Unconditional }
+// ConditionalPut reports whether conditions of a Put are checked by the remote, as
+// far as is known: one that does not know them may show that at the first of them.
+func (s *Store) ConditionalPut() bool { return !s.learnt.unconditional.Load() }
 
 // Close implements [storage.Store].
 func (s *Store) Close() error {
@@ -218,14 +235,26 @@ func (s *Store) Stat(ctx context.Context, key string) (storage.Object, error) {
 		return storage.Object{}, err
 	}
 	ctx, call := s.begin(ctx, "stat", key)
-	info, err := s.core.StatObject(ctx, s.opts.Bucket, key, minio.StatObjectOptions{})
+	obj, _, err := s.head(ctx, key)
+	return obj, call.fail(err)
+}
+
+// head asks for an object, and for the strongest sum that the remote has of it.
+func (s *Store) head(ctx context.Context, key string) (storage.Object, string, error) {
+	req := s.request(ctx, http.MethodHead, key, nil)
+	req.Header.Set(modeHeader, "ENABLED")
+	resp, err := s.do(req, emptyHash)
 	if err != nil {
-		return storage.Object{}, call.fail(err)
+		return storage.Object{}, "", err
 	}
-	if info.Size < 0 {
-		return storage.Object{}, call.fail(errNoLength)
+	if err := resp.Body.Close(); err != nil {
+		return storage.Object{}, "", err
 	}
-	return s.object(key, info.Size, info.LastModified, info.ETag), nil
+	obj, err := s.described(key, resp.Header)
+	if err != nil {
+		return storage.Object{}, "", err
+	}
+	return obj, sumIn(resp.Header), nil
 }
 
 // Remove implements [storage.Store].
@@ -234,9 +263,12 @@ func (s *Store) Remove(ctx context.Context, key string) error {
 		return err
 	}
 	ctx, call := s.begin(ctx, "remove", key)
-	err := s.core.RemoveObject(ctx, s.opts.Bucket, key, minio.RemoveObjectOptions{})
-	if minio.ToErrorResponse(err).Code == minio.NoSuchKey {
+	resp, err := s.do(s.request(ctx, http.MethodDelete, key, nil), emptyHash)
+	if no := minio.ToErrorResponse(err); no.StatusCode == http.StatusNotFound && no.Code != minio.NoSuchBucket {
 		return nil // Amazon says 204
+	}
+	if err == nil {
+		err = drained(resp)
 	}
 	return call.fail(err)
 }

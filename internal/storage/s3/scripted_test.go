@@ -214,8 +214,12 @@ func TestErrors(t *testing.T) {
 					require.NoError(t, err)
 					continue
 				}
-				if op == "stat" && c.code != "" && c.want != nil && c.status == 400 {
+				if op == "stat" && c.code != "" && c.status == 400 {
 					continue // a HEAD has no body to say why
+				}
+				if op == "put" && c.status == 501 {
+					require.ErrorIs(t, err, storage.ErrTemporary, "the next one goes without a condition")
+					continue
 				}
 				require.Error(t, err, op)
 				for _, kind := range []error{fs.ErrNotExist, fs.ErrPermission, storage.ErrExpired, storage.ErrChanged, storage.ErrTemporary, errors.ErrUnsupported} {
@@ -579,5 +583,5 @@ func TestTrailers(t *testing.T) {
 	store := open(t, s3.Options{Endpoint: server.URL, Bucket: "bucket", AccessKey: "a", SecretKey: "b", PartSize: 5 << 20, Checksums: true})
 	storagetest.Put(t, store, "a", []byte("whole"))
 	storagetest.Put(t, store, "a", make([]byte, 9<<20))
-	require.Equal(t, 3, trailers)
+	require.Equal(t, 2, trailers, "the small one has its sum in front")
 }

@@ -145,6 +145,9 @@ func requireSame(t testing.TB, want, got storage.Object) {
 		require.WithinDuration(t, want.ModTime, got.ModTime, time.Second)
 	}
 	want.ModTime, got.ModTime = time.Time{}, time.Time{}
+	if got.Sum == "" {
+		want.Sum = "" // an answer may vouch for more than a listing
+	}
 	require.Equal(t, want, got)
 }
 
