@@ -140,7 +140,7 @@ func (p *LocalPipe) Files(ctx context.Context, o ListOptions) (files []File, err
 		}
 		entries, err := s.Files(ctx)
 		for _, e := range entries {
-			files = append(files, File{Key: e.Key, Size: e.Size, ModTime: e.ModTime.Time(), Tag: e.Tag, SHA256: e.Sum.String()})
+			files = append(files, File{Key: e.Key, Size: e.Size, ModTime: e.ModTime.Time(), Tag: e.Tag, SHA256: e.Sum.SHA256()})
 		}
 		files = o.apply(files)
 		return err

@@ -55,7 +55,9 @@ type File struct {
 	Size    int64     `json:"size"`          // bytes
 	ModTime time.Time `json:"modified_at"`   // UTC
 	Tag     string    `json:"tag,omitempty"` // the remote's: changes whenever the content does
-	SHA256  string    `json:"sha256,omitempty"`
+	// SHA256 of the content, in hexadecimal, of a file that was synced. It is empty
+	// for files above 1 MiB that the storage vouches for by a CRC-64/NVME.
+	SHA256 string `json:"sha256,omitempty"`
 }
 
 // request is what the options of a pull or push ask of the planner.

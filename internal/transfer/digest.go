@@ -30,8 +30,17 @@ const (
 type digest struct {
 	size int64
 	crc  uint64
-	sha  hash.Hash
+	sha  hash.Hash // nil when the CRC is enough
 	md5  hash.Hash // nil when nobody asks for it
+}
+
+// newDigestOf is newDigest for an object of so many bytes. Of a big one that the
+// remote vouches for by a CRC nothing else is computed.
+func newDigestOf(sum string, size int64) *digest {
+	if strings.HasPrefix(sum, kindCRC) && size > smallFile {
+		return &digest{}
+	}
+	return newDigest(sum)
 }
 
 // newDigest returns one that can tell whether a stream has the sum.
@@ -52,15 +61,32 @@ func (d *digest) Write(p []byte) (int, error) {
 // add is Write without the CRC, for whoever has it already.
 func (d *digest) add(p []byte) {
 	d.size += int64(len(p))
-	d.sha.Write(p)
+	if d.sha != nil {
+		d.sha.Write(p)
+	}
 	if d.md5 != nil {
 		d.md5.Write(p)
 	}
 }
 
+// sum is what a manifest remembers of the stream.
 func (d *digest) sum() (h Hash) {
+	if d.sha == nil {
+		return crcHash(d.crc)
+	}
 	d.sha.Sum(h[:0])
 	return h
+}
+
+// is reports whether the stream has the content of which h is the hash.
+func (d *digest) is(h Hash) bool { return d.like(h) == h }
+
+// like returns the stream's hash of the kind that h has.
+func (d *digest) like(h Hash) Hash {
+	if h.isCRC() {
+		return crcHash(d.crc)
+	}
+	return d.sum()
 }
 
 // clone returns a digest that goes on from here; that of nil is nil.
@@ -69,7 +95,9 @@ func (d *digest) clone() *digest {
 		return nil
 	}
 	c := *d
-	c.sha = cloned(d.sha)
+	if d.sha != nil {
+		c.sha = cloned(d.sha)
+	}
 	if d.md5 != nil {
 		c.md5 = cloned(d.md5)
 	}
@@ -88,7 +116,7 @@ func cloned(h hash.Hash) hash.Hash {
 func (d *digest) has(kind string) string {
 	switch {
 	case kind == kindSHA256 && d.sha != nil:
-		return d.sum().String()
+		return d.sum().SHA256()
 	case kind == kindCRC:
 		return hexCRC(d.crc)
 	case kind == kindMD5 && d.md5 != nil:
@@ -186,9 +214,10 @@ func (l *limited) Read(p []byte) (int, error) {
 
 var errTooLong = fmt.Errorf("%w: more bytes than announced", ErrCorrupt)
 
-// sum reads a local file and sets its Sum; also gets all bytes. A file that is
-// edited meanwhile, or cannot be read, keeps no Sum: it counts as edited.
-func (s *Sync) sum(ctx context.Context, dir *folder, f *LocalFile, also *digest) error {
+// sum reads a local file and sets its Sum, of the kind of like; also gets all bytes.
+// A file that is edited meanwhile, or cannot be read, keeps no Sum: it counts as
+// edited.
+func (s *Sync) sum(ctx context.Context, dir *folder, f *LocalFile, like Hash, also *digest) error {
 	if also == nil {
 		if !f.Sum.IsZero() {
 			return nil
@@ -210,7 +239,7 @@ func (s *Sync) sum(ctx context.Context, dir *folder, f *LocalFile, also *digest)
 		return nil
 	}
 	if after := localFile(f.Key, info); after.is(f) && also.size == f.Size {
-		f.Sum, f.Checked = also.sum(), now
+		f.Sum, f.Checked = also.like(like), now
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package transfer
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"time"
@@ -14,7 +16,7 @@ type Entry struct {
 	RemoteTime Stamp  `json:"remote_time,omitempty"` // the remote's, of its version
 	Size       int64  `json:"size"`                  // bytes, here and there
 	ModTime    Stamp  `json:"mod_time"`              // of the local file
-	Sum        Hash   `json:"sum"`                   // SHA-256 of the content
+	Sum        Hash   `json:"sum"`                   // of the content
 	Checked    Stamp  `json:"checked"`               // when ModTime and Sum were seen to belong together
 	Synced     Stamp  `json:"synced"`                // when the file was transferred
 }
@@ -60,22 +62,54 @@ func (s *Stamp) UnmarshalText(text []byte) error {
 	return err
 }
 
-// A Hash is a SHA-256; zero is one that is not known.
+// A Hash tells contents apart; zero is one that is not known. It is a SHA-256, or
+// the CRC-64/NVME of a big file that the remote vouches for: to take a SHA-256 of
+// those would cost as much as all the rest of a transfer, and prove nothing more.
 type Hash [32]byte
+
+// crcMark begins a Hash that is a CRC; no SHA-256 that anybody will ever see does.
+var crcMark = [24]byte{'c', 'r', 'c', '6', '4', 'n', 'v', 'm', 'e'}
+
+func crcHash(crc uint64) (h Hash) {
+	copy(h[:], crcMark[:])
+	binary.BigEndian.PutUint64(h[len(crcMark):], crc)
+	return h
+}
+
+func (h Hash) isCRC() bool { return [24]byte(h[:24]) == crcMark }
 
 // IsZero reports whether the hash is not known.
 func (h Hash) IsZero() bool { return h == Hash{} }
 
-func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+// SHA256 returns the hash in hexadecimal, "" when it is none.
+func (h Hash) SHA256() string {
+	if h.IsZero() || h.isCRC() {
+		return ""
+	}
+	return hex.EncodeToString(h[:])
+}
 
-// MarshalText writes the hash in hexadecimal.
+// String returns the hash in hexadecimal, a CRC with its name before it.
+func (h Hash) String() string {
+	if h.isCRC() {
+		return kindCRC + ":" + hex.EncodeToString(h[len(crcMark):])
+	}
+	return hex.EncodeToString(h[:])
+}
+
+// MarshalText is String.
 func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
 // UnmarshalText is the reverse of MarshalText.
 func (h *Hash) UnmarshalText(text []byte) error {
-	if hex.DecodedLen(len(text)) != len(h) {
-		return errors.New("a SHA-256 has 64 digits")
+	into := h[:]
+	if digits, ok := bytes.CutPrefix(text, []byte(kindCRC+":")); ok {
+		*h, text = crcHash(0), digits
+		into = h[len(crcMark):]
 	}
-	_, err := hex.Decode(h[:], text)
+	if len(text) != hex.EncodedLen(len(into)) {
+		return errors.New("a SHA-256 has 64 digits, a CRC-64 has 16")
+	}
+	_, err := hex.Decode(into, text)
 	return err
 }

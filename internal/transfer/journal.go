@@ -88,7 +88,7 @@ func (s *Sync) recall(ctx context.Context, in *states) error {
 		}
 	}
 	err = s.parallel(ctx, len(likely), func(ctx context.Context, dir *folder, i int) error {
-		return s.sum(ctx, dir, likely[i].Local, nil)
+		return s.sum(ctx, dir, likely[i].Local, likely[i].Base.Sum, nil)
 	})
 	for _, st := range likely {
 		if st.Local.Sum == st.Base.Sum {

@@ -16,7 +16,7 @@ type LocalFile struct {
 	Key     string `json:"key"`
 	Size    int64  `json:"size"`
 	ModTime Stamp  `json:"mod_time"`
-	// Sum is the SHA-256 of the content, where a sync had to look at it.
+	// Sum is the hash of the content, where a sync had to look at it.
 	Sum Hash `json:"sum,omitzero"`
 	// Checked is when Sum was computed.
 	Checked Stamp `json:"checked,omitzero"`

@@ -3,6 +3,7 @@ package transfer
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -48,7 +49,10 @@ func (o *ordered) begin(sum string) error {
 		o.mu.Unlock()
 		return nil
 	}
-	o.d = newDigest(sum)
+	o.d = newDigestOf(sum, o.size)
+	if o.d.sha == nil && o.d.md5 == nil { // the CRC comes of those of the blocks
+		o.d.size, o.next = o.size, len(o.here)
+	}
 	o.mu.Unlock()
 	return o.catchUp(nil)
 }
@@ -139,7 +143,7 @@ func (o *ordered) finish(sum string) (*digest, error) {
 	if err := o.catchUp(nil); err != nil {
 		return nil, err
 	}
-	if o.next != len(o.here) {
+	if o.next != len(o.here) || slices.Contains(o.here, false) {
 		return nil, io.ErrUnexpectedEOF
 	}
 	o.d.crc = 0

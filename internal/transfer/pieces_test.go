@@ -487,3 +487,35 @@ func TestRetriesAreCounted(t *testing.T) {
 	require.Len(t, waits, 2)
 	require.Zero(t, p.must(push, 0).Retries)
 }
+
+// A CRC that the remote vouches for is enough to remember a big file by.
+func TestBigFilesAreRememberedByTheirCRC(t *testing.T) {
+	for _, size := range []int{2 << 20, bigSize} { // in one piece, in several
+		store := mem.New()
+		data := bigFile(1)[:size]
+		store.Plant("big.bin", data)
+		b := newBreaking(store, 1<<40)
+		b.sum = "crc64nvme:" + transfer.CRCHex(data)
+		p := newPipe(t, b, func(c *transfer.Config) { c.Range = 20 * block })
+		p.must(pull, 1)
+		files, err := p.Files(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, b.sum, files[0].Sum.String())
+		require.Empty(t, files[0].Sum.SHA256())
+		text, err := files[0].Sum.MarshalText()
+		require.NoError(t, err)
+		var again transfer.Hash
+		require.NoError(t, again.UnmarshalText(text))
+		require.Equal(t, files[0].Sum, again)
+
+		p.must(push, 0)
+		backdate(t, p, "big.bin") // touched, and the same
+		p.must(push, 0)
+		data[size/2] ^= 1
+		sameAge(p, "big.bin", data) // edited, and neither size nor time tell
+		require.NoError(t, os.Chtimes(filepath.Join(p.dir, "big.bin"), time.Now(), time.Now()))
+		require.Equal(t, map[string]transfer.Action{"big.bin": transfer.Upload}, actions(p.plan(push)))
+		p.must(push, 1)
+		require.Equal(t, string(data), stored(t, store, "big.bin"))
+	}
+}

@@ -58,7 +58,7 @@ func (r *run) fill(ctx context.Context, s *Step, f *os.File) (e Entry, err error
 	want := *s.Remote
 	var d *digest
 	err = r.fetch(ctx, s.Remote, func(sum string) io.Writer {
-		want.Sum, d = sum, newDigest(sum)
+		want.Sum, d = sum, newDigestOf(sum, want.Size)
 		return io.MultiWriter(f, d, counter{r, s})
 	})
 	if err != nil {

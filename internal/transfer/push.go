@@ -73,7 +73,7 @@ func (r *run) ours(ctx context.Context, s *Step, f *os.File, sent *digest, chang
 		if err := r.copy(ctx, again, io.NewSectionReader(f, 0, o.Size)); err != nil {
 			return storage.Object{}, errors.Join(changed, err)
 		}
-		if again.sum() != sent.sum() {
+		if again.crc != sent.crc || !again.is(sent.sum()) {
 			return storage.Object{}, changed
 		}
 		sent = again
@@ -173,7 +173,7 @@ func sameFile(s *Step, f *os.File, d *digest) error {
 	}
 	now := localFile(s.Key, info)
 	known := s.Local.Sum
-	if !now.is(s.Local) || d.size != now.Size || !known.IsZero() && known != d.sum() {
+	if !now.is(s.Local) || d.size != now.Size || !known.IsZero() && !d.is(known) {
 		return fmt.Errorf("upload %q: %w", s.Key, ErrEdited)
 	}
 	return nil

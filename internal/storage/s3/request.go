@@ -25,7 +25,9 @@ import (
 const maxError = 64 << 10
 
 // keys are what requests are signed with.
-func (s *Store) keys() (credentials.Value, error) { return s.creds.GetWithContext(s.core.CredContext()) }
+func (s *Store) keys() (credentials.Value, error) {
+	return s.creds.GetWithContext(s.core.CredContext())
+}
 
 // request makes an unsigned request about an object; key may be empty.
 func (s *Store) request(ctx context.Context, method, key string, query url.Values) *http.Request {
