@@ -61,7 +61,7 @@ var laws = []law{{
 	breach: [2]string{".", "./internal/wire"},
 }, {
 	of:     []string{".", "./examples/...", "./cmd/..."},
-	never:  []string{"testing", "testing/...", "github.com/stretchr/testify/...", "go.uber.org/goleak/...", "./internal/apitest/...", "./internal/storage/storagetest/..."},
+	never:  []string{"testing", "testing/...", "github.com/stretchr/testify/...", "go.uber.org/goleak/...", "./internal/apitest/...", "./internal/storage/storagetest/...", "./internal/storage/sftp/sftptest/..."},
 	why:    "test code in a program is dead weight and registers flags",
 	breach: [2]string{".", "testing"},
 }, {
@@ -71,6 +71,20 @@ var laws = []law{{
 	direct: true,
 	why:    "what speaks S3 is behind the Store, in one place, so that it can be replaced",
 	breach: [2]string{".", "github.com/minio/minio-go/v7"},
+}, {
+	of:     []string{"./..."},
+	but:    []string{"./internal/storage/sftp", "./internal/storage/sftp/sftptest"},
+	never:  []string{"golang.org/x/crypto/ssh/...", "github.com/pkg/sftp/..."},
+	direct: true,
+	why:    "host keys and logins are checked in one place, and what speaks SSH is behind the Store",
+	breach: [2]string{".", "golang.org/x/crypto/ssh"},
+}, {
+	of:     []string{"./..."},
+	but:    []string{"./internal/storage/sftp/sftptest"},
+	never:  []string{"github.com/pkg/sftp/..."},
+	direct: true,
+	why:    "it is the tests' other server; as a client it takes a lost connection for the end of a folder",
+	breach: [2]string{"./internal/storage/sftp", "github.com/pkg/sftp"},
 }, {
 	of:     []string{"./..."},
 	but:    []string{"."},

@@ -84,6 +84,7 @@ install_packages() {
   command -v gnome-keyring-daemon >/dev/null || want+=(gnome-keyring)
   command -v dbus-run-session >/dev/null || want+=(dbus)
   command -v strace >/dev/null || want+=(strace)
+  command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || want+=(openssh-server)
   has_cc || want+=(gcc libc6-dev)
   [ ${#want[@]} -gt 0 ] || return 0
   local as=()
