@@ -259,8 +259,8 @@ func (w *walk) sort(c *conn, folder string, list []entry) error {
 		case errors.Is(err, fs.ErrNotExist): // it is gone
 		case err != nil:
 			return err
-		case isTemp(e.name):
-			w.store.strays.note(key, e.attrs)
+		case isTemp(e.name) && e.regular():
+			w.store.strays.note(key, e.mtime)
 		case e.folder() && w.wanted(key+"/"):
 			below = append(below, key)
 		case e.regular() && strings.HasPrefix(key, w.prefix):

@@ -279,7 +279,7 @@ func (s *Store) discard(ctx context.Context, c *conn, temp string) {
 	r := b.add(typeRemove, s.path(temp))
 	b.send()
 	if ignoreMissing(r.status(ctx)) != nil {
-		s.strays.note(temp, attrs{mode: modeRegular})
+		s.strays.note(temp, ours)
 	}
 }
 

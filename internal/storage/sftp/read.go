@@ -25,8 +25,13 @@ func (s *Store) Open(ctx context.Context, obj storage.Object, off, n int64) (io.
 	if err != nil {
 		return nil, fail(ctx, "open", obj.Key, err)
 	}
-	r := &reader{ctx: ctx, conn: c, key: obj.Key, tag: obj.Tag, next: off}
-	if err := r.open(s, off, n); err != nil {
+	r := &reader{ctx: ctx, conn: c, key: obj.Key, tag: obj.Tag}
+	err = r.open(s, off, n)
+	if s.moving(ctx, c, obj.Key, err) {
+		r.release()
+		err = r.open(s, off, n)
+	}
+	if err != nil {
 		r.release()
 		s.pool.put(c)
 		return nil, fail(ctx, "open", obj.Key, err)
@@ -258,11 +263,13 @@ func (r *reader) release() {
 	r.asked = nil
 	if r.version != nil {
 		r.version.drop()
+		r.version = nil
 	}
 	if r.handle != "" {
 		b := r.conn.newBatch()
 		b.add(typeClose, r.handle).drop()
 		b.send()
+		r.handle = ""
 	}
 	r.head.free()
 	r.head, r.rest = answer{}, nil

@@ -142,14 +142,35 @@ func (s *Store) Stat(ctx context.Context, key string) (storage.Object, error) {
 		return storage.Object{}, fail(ctx, "stat", key, err)
 	}
 	defer s.pool.put(c)
-	b := c.newBatch()
-	w := s.look(b, key)
-	b.send()
-	a, err := w.attrs(ctx)
+	a, err := s.stat(ctx, c, key)
+	if s.moving(ctx, c, key, err) {
+		a, err = s.stat(ctx, c, key)
+	}
 	if err != nil {
 		return storage.Object{}, fail(ctx, "stat", key, err)
 	}
 	return object(key, a), nil
+}
+
+func (s *Store) stat(ctx context.Context, c *conn, key string) (attrs, error) {
+	b := c.newBatch()
+	w := s.look(b, key)
+	b.send()
+	return w.attrs(ctx)
+}
+
+// moving reports whether a file that was not there may be there now: on a server
+// that cannot rename over a file, a Put of this Store takes it away for a moment.
+func (s *Store) moving(ctx context.Context, c *conn, key string, err error) bool {
+	if c.has(extRename) || !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	unlock, err := s.names.lock(ctx, key)
+	if err != nil {
+		return false
+	}
+	unlock()
+	return true
 }
 
 // Remove implements [storage.Store]. Folders that become empty go too, up to

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"maps"
 	"path"
 	"strings"
 	"sync"
@@ -37,49 +38,56 @@ func randomID() string {
 // listing is only read. The zero value is ready.
 type strays struct {
 	mu   sync.Mutex
-	seen map[string]uint32 // by key; when it changed, zero when it is one of our own that failed
+	seen map[string]uint32 // by key; when it changed, or ours
 }
+
+// ours stands for the time of a file that this Store gave up: it is stale at once.
+const ours = 0
 
 // maxStrays is how many are remembered; others will be seen again.
 const maxStrays = 1000
 
-func (s *strays) note(key string, a attrs) {
+func (s *strays) note(key string, mtime uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.seen == nil {
 		s.seen = map[string]uint32{}
 	}
-	if a.regular() && len(s.seen) < maxStrays {
-		s.seen[key] = a.mtime
+	if before, ok := s.seen[key]; ok && before == ours || !ok && len(s.seen) >= maxStrays {
+		return
 	}
+	s.seen[key] = mtime
 }
 
-// take returns those that are stale by now, the server's time.
-func (s *strays) take(now uint32) (stale []string) {
+// take returns those that may be stale by now, the server's time.
+func (s *strays) take(now uint32) map[string]uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key, mtime := range s.seen {
-		if mtime == 0 || now > staleAfter && mtime < now-staleAfter {
-			stale = append(stale, key)
-		}
-	}
-	clear(s.seen)
+	stale := s.seen
+	s.seen = nil
+	maps.DeleteFunc(stale, func(_ string, mtime uint32) bool { return !old(mtime, now) })
 	return stale
+}
+
+func old(mtime, now uint32) bool {
+	return mtime == ours || int64(mtime) < int64(now)-staleAfter
 }
 
 // sweep removes what nobody will finish, as well as it can: whether a stray goes
 // is of no matter to the Put that was just done. The time of that file, written,
 // is the server's clock.
 func (s *Store) sweep(ctx context.Context, c *conn, written attrs) {
-	for _, key := range s.strays.take(written.mtime) {
+	for key, mtime := range s.strays.take(written.mtime) {
 		b := c.newBatch()
 		look := b.add(typeLstat, s.path(key))
 		b.send()
-		if a, err := look.attrs(ctx); err != nil || a.mtime >= written.mtime-staleAfter && a.mtime != 0 {
-			continue
+		a, err := look.attrs(ctx)
+		if err != nil || !a.regular() || mtime != ours && !old(a.mtime, written.mtime) {
+			continue // somebody goes on with it
 		}
 		b = c.newBatch()
-		b.add(typeRemove, s.path(key)).drop()
+		r := b.add(typeRemove, s.path(key))
 		b.send()
+		_ = r.status(ctx)
 	}
 }

@@ -27,6 +27,7 @@ type Local struct {
 	wg       sync.WaitGroup
 	mu       sync.Mutex
 	open     map[net.Conn]bool
+	sessions map[ssh.Channel]bool
 }
 
 // LocalConfig says who may log in, and what the server does wrong.
@@ -37,8 +38,8 @@ type LocalConfig struct {
 	Keyboard string          // the same, asked for by keyboard-interactive
 
 	// Answer, when set, sees each packet that the server sends, from its type on,
-	// and returns what is sent in its place. Nothing is sent for nil. It may be
-	// changed while the server runs by those who know that nobody calls it.
+	// and returns what is sent in its place. Nothing is sent for nil. Several
+	// connections call it at once.
 	Answer func(packet []byte) []byte
 
 	// Greet, when set, replaces all of SSH.
@@ -56,7 +57,7 @@ func StartLocal(t testing.TB, config LocalConfig) *Local {
 	must(t, err)
 	l := &Local{
 		Host: listener.Addr().String(), Dir: realPath(t, t.TempDir()), LocalConfig: config,
-		listener: listener, open: map[net.Conn]bool{},
+		listener: listener, open: map[net.Conn]bool{}, sessions: map[ssh.Channel]bool{},
 	}
 	l.wg.Go(l.accept)
 	t.Cleanup(func() {
@@ -76,6 +77,16 @@ func (l *Local) Break() {
 	defer l.mu.Unlock()
 	for conn := range l.open {
 		_ = conn.Close()
+	}
+}
+
+// EndSessions ends SFTP on all connections, and leaves those open, as sshd does
+// when its child dies.
+func (l *Local) EndSessions() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for channel := range l.sessions {
+		_ = channel.Close()
 	}
 }
 
@@ -167,6 +178,15 @@ func (l *Local) serve(network net.Conn) {
 }
 
 func (l *Local) session(channel ssh.Channel) {
+	l.mu.Lock()
+	l.sessions[channel] = true
+	l.mu.Unlock()
+	defer func() {
+		_ = channel.Close() // it may be closed
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.sessions, channel)
+	}()
 	server, err := sftp.NewServer(&filter{Channel: channel, answer: l.Answer})
 	if err != nil {
 		return

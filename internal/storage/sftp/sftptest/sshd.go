@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,8 +35,9 @@ type Server struct {
 }
 
 // Start starts an sshd that runs until the test ends. Without OpenSSH's server the
-// test is skipped.
-func Start(t testing.TB) *Server {
+// test is skipped. The server neither offers nor takes the requests that are
+// named, as sftp-server(8) lists them: "posix-rename", "fsync".
+func Start(t testing.TB, without ...string) *Server {
 	t.Helper()
 	bin, err := exec.LookPath("sshd")
 	if err != nil {
@@ -45,7 +47,7 @@ func Start(t testing.TB) *Server {
 		t.Skip("needs apt package: openssh-server")
 	}
 	for range 3 { // another process may take the free port first
-		s := configure(t)
+		s := configure(t, without)
 		if s.run(t, bin) {
 			return s
 		}
@@ -82,7 +84,7 @@ func killTree(pid int) {
 
 // configure writes what sshd wants to a folder: keys of its own, nothing of the
 // machine's.
-func configure(t testing.TB) *Server {
+func configure(t testing.TB, without []string) *Server {
 	t.Helper()
 	me, err := user.Current()
 	must(t, err)
@@ -96,6 +98,10 @@ func configure(t testing.TB) *Server {
 		must(t, os.WriteFile(path, data, 0o600))
 		return path
 	}
+	subsystem := "internal-sftp"
+	if len(without) > 0 {
+		subsystem += " -P " + strings.Join(without, ",")
+	}
 	s.config = write("sshd_config", fmt.Appendf(nil, `ListenAddress %s
 HostKey %s
 AuthorizedKeysFile %s
@@ -105,8 +111,8 @@ StrictModes no
 UsePAM no
 PasswordAuthentication no
 PermitRootLogin prohibit-password
-Subsystem sftp internal-sftp
-`, s.Host, write("host_key", hostPEM), write("authorized_keys", ssh.MarshalAuthorizedKey(userKey.PublicKey()))))
+Subsystem sftp %s
+`, s.Host, write("host_key", hostPEM), write("authorized_keys", ssh.MarshalAuthorizedKey(userKey.PublicKey())), subsystem))
 	if os.Geteuid() == 0 {
 		must(t, os.MkdirAll("/run/sshd", 0o755)) // compiled into it
 	}
