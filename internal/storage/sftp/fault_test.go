@@ -522,3 +522,56 @@ func TestConnections(t *testing.T) {
 		require.NoError(t, r.Close())
 	}
 }
+
+// TestPutFails lets the server refuse each step of a Put that replaces a file, on
+// a server that does not say that it can rename over one: there always is a whole
+// file, old or new.
+func TestPutFails(t *testing.T) {
+	t.Parallel()
+	for nth := int64(1); ; nth++ {
+		var count atomic.Int64
+		count.Store(-1 << 40)
+		l := sftptest.StartLocal(t, sftptest.LocalConfig{Password: "secret", Answer: func(packet []byte) []byte {
+			switch {
+			case packet[0] == version:
+				return packet[:5] // without the extensions
+			case packet[0] == status && count.Add(1) == nth:
+				return no(packet, 4)
+			}
+			return packet
+		}})
+		store := open(t, overLocal(t, l))
+		storagetest.Put(t, store, "a", []byte("old"))
+		count.Store(0)
+		_, err := store.Put(t.Context(), "a", strings.NewReader("new"), 3, storage.Cond{})
+		got := string(storagetest.Get(t, store, storage.Object{Key: "a"}))
+		require.Contains(t, []string{"old", "new"}, got, nth)
+		if err == nil && count.Load() < nth {
+			require.Greater(t, nth, int64(4))
+			return
+		}
+	}
+}
+
+// TestRootVanishes: when the root goes in the middle of a listing, its folders
+// have not just been removed.
+func TestRootVanishes(t *testing.T) {
+	t.Parallel()
+	var handles atomic.Int64
+	var root atomic.Value
+	l := sftptest.StartLocal(t, sftptest.LocalConfig{Password: "secret", Answer: func(packet []byte) []byte {
+		if path, ok := root.Load().(string); ok && packet[0] == handle && handles.Add(1) == 2 {
+			_ = os.RemoveAll(path) // the listing shows it
+			return no(packet, 2)
+		}
+		return packet
+	}})
+	opts := overLocal(t, l)
+	store := open(t, opts)
+	storagetest.Put(t, store, "a", nil)
+	storagetest.Put(t, store, "folder/b", nil)
+	root.Store(opts.Root)
+	listing, err := storage.Collect(t.Context(), store, "")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.False(t, listing.Complete())
+}

@@ -319,6 +319,8 @@ func TestArrivedIsTrue(t *testing.T) {
 	_, err = send(0, bytes.NewReader(part(0)))
 	require.NoError(t, err)
 	requireArrived(t, m, u, 0, 2)
+	_, err = m.Finish(t.Context(), u, []storage.Part{{Number: 0, Size: 16 << 20}, {Number: 2, Size: 8 << 20}}, storage.Cond{})
+	require.ErrorIs(t, err, fs.ErrInvalid, "one is missing")
 	_, err = send(0, &killer{r: bytes.NewReader(make([]byte, 16<<20)), at: 4 << 20, kill: s.KillSessions})
 	require.ErrorIs(t, err, storage.ErrTemporary)
 	requireArrived(t, m, u, 2)
