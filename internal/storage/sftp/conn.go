@@ -486,7 +486,7 @@ func (r *request) handle(ctx context.Context) (string, error) {
 
 func (r *request) attrs(ctx context.Context) (attrs, error) {
 	a, err := parse(ctx, r, typeAttrs, (*parser).attrs)
-	if err == nil && !a.whole {
+	if err == nil && !a.enough() {
 		err = fmt.Errorf("%w: it does not tell size, kind and time of a file", errMalformed)
 	}
 	return a, err

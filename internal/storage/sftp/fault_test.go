@@ -377,6 +377,27 @@ func TestNamesOnly(t *testing.T) {
 	require.Equal(t, []storage.Object{obj}, storagetest.List(t, store, "").Objects)
 }
 
+// TestNoKind: a file of which the server does not say what it is cannot be left
+// out of a listing.
+func TestNoKind(t *testing.T) {
+	t.Parallel()
+	var on atomic.Bool
+	l := sftptest.StartLocal(t, sftptest.LocalConfig{Password: "secret", Answer: func(packet []byte) []byte {
+		if on.Load() && (packet[0] == name || packet[0] == attrs) {
+			return bytes.ReplaceAll(packet, []byte{0, 0, 0x81, 0xa4}, []byte{0, 0, 0x01, 0xa4}) // 0100644
+		}
+		return packet
+	}})
+	opts := overLocal(t, l)
+	store := open(t, opts)
+	storagetest.Put(t, store, "a", nil)
+	require.NoError(t, os.Chmod(filepath.Join(opts.Root, "a"), 0o644))
+	on.Store(true)
+	listing, err := storage.Collect(t.Context(), store, "")
+	require.ErrorContains(t, err, "does not tell")
+	require.False(t, listing.Complete())
+}
+
 // TestShortReads: a server may send less than it was asked for.
 func TestShortReads(t *testing.T) {
 	t.Parallel()

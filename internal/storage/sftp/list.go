@@ -285,7 +285,7 @@ func (w *walk) sort(c *conn, folder string, list []entry) error {
 // complete asks for what the listing of a folder does not say of a file: some
 // servers give names only.
 func (w *walk) complete(c *conn, key string, e entry) (entry, error) {
-	if e.whole {
+	if e.enough() {
 		return e, nil
 	}
 	b := c.newBatch()

@@ -15,8 +15,9 @@ const window = 1 << 20
 
 // Open implements [storage.Store]. The version is checked when the file is opened
 // and again after its last byte: a program that writes into the file meanwhile
-// changes its time. With a Tag it takes two round trips to the first byte, without
-// one three.
+// changes its time. With a Tag it takes two round trips to the first byte. Without
+// one it takes three: nobody has looked yet whether it is a file, and to open a
+// pipe would hang a whole connection.
 func (s *Store) Open(ctx context.Context, obj storage.Object, off, n int64) (io.ReadCloser, error) {
 	if err := storage.CheckOpen(obj.Key, off); err != nil {
 		return nil, err
@@ -67,7 +68,7 @@ type chunk struct {
 func (r *reader) open(s *Store, off, n int64) error {
 	b := r.conn.newBatch()
 	w := s.look(b, r.key)
-	if r.tag == "" { // to open a pipe would block the whole connection
+	if r.tag == "" {
 		b.send()
 		a, err := w.attrs(r.ctx)
 		if err != nil {

@@ -68,11 +68,14 @@ type attrs struct {
 	size  int64
 	mode  uint32
 	mtime uint32 // seconds since 1970
-	whole bool   // size, mode and mtime were all there
+	whole bool   // size, kind and mtime were all there
 }
 
 func (a attrs) regular() bool { return a.mode&modeKind == modeRegular }
 func (a attrs) folder() bool  { return a.mode&modeKind == modeFolder }
+
+// enough reports whether a says what is needed: of a folder, that it is one.
+func (a attrs) enough() bool { return a.whole || a.folder() }
 
 const (
 	attrSize     = 0x01
@@ -172,7 +175,7 @@ func (p *parser) attrs() (a attrs) {
 		}
 	}
 	const all = attrSize | attrMode | attrTimes
-	a.whole = flags&all == all
+	a.whole = flags&all == all && a.mode&modeKind != 0
 	return a
 }
 
