@@ -16,7 +16,7 @@
 // [HostKeyError]. A few connections are kept, each of which carries many requests
 // at once.
 //
-// The protocol itself is in this package, in wire.go and conn.go. The client of
+// The protocol itself is in this package, in wire.go, conn.go and request.go. The client of
 // github.com/pkg/sftp takes a session that ends in the middle of a folder for the
 // end of the folder, shortens the names that a server lists to what follows their
 // last slash, cannot send several requests as one, and cannot be cancelled.
