@@ -18,6 +18,9 @@ import (
 
 // TestMain also is the process that the crash tests kill.
 func TestMain(m *testing.M) {
+	if errand := os.Getenv("D6TPIPE_TRANSFER_ERRAND"); errand != "" {
+		os.Exit(runErrand(errand))
+	}
 	if job := os.Getenv("D6TPIPE_TRANSFER_JOB"); job != "" {
 		os.Exit(runJob(job))
 	}

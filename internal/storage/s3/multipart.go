@@ -28,11 +28,39 @@ func (s *Store) Multipart() storage.Multipart { return s }
 
 // Begin implements [storage.Multipart].
 func (s *Store) Begin(ctx context.Context, key string, size, unit int64) (storage.Upload, error) {
+	if err := s.forget(ctx, key); err != nil {
+		return storage.Upload{}, err
+	}
 	u, err := s.beginParts(ctx, key, size, unit)
 	if err == nil {
 		s.probe(ctx, u)
 	}
 	return u, err
+}
+
+// forgotten is when nobody will go on with an upload.
+const forgotten = 7 * 24 * time.Hour
+
+// forget aborts the uploads to key that were begun long ago: a process that dies
+// right after it began one leaves it without having noted its ID. A remote that does
+// not list uploads, or not to us, keeps them.
+func (s *Store) forget(ctx context.Context, key string) error {
+	if err := storage.CheckKey(key); err != nil {
+		return err
+	}
+	ctx, call := s.begin(ctx, "begin", key)
+	page, err := s.core.ListMultipartUploads(ctx, s.opts.Bucket, key, "", "", "", 100)
+	if err != nil {
+		return call.fail(ctx.Err())
+	}
+	for _, u := range page.Uploads {
+		if u.Key == key && !u.Initiated.IsZero() && time.Since(u.Initiated) > forgotten {
+			if err := s.Abort(ctx, storage.Upload{Key: key, ID: u.UploadID}); err != nil && ctx.Err() != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // probe finds out whether the remote knows CRC64NVME sums, once: by a part of one

@@ -227,3 +227,29 @@ func TestSignature(t *testing.T) {
 	}
 	require.Greater(t, checked.Load(), int64(len(keys)))
 }
+
+// What a process left that died right after it began an upload goes after a week.
+func TestForgottenUploads(t *testing.T) {
+	var aborted []string
+	store := script(t, func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		switch {
+		case r.Method == http.MethodGet && query.Has("uploads"):
+			upload := func(key, id string, age time.Duration) string {
+				return fmt.Sprintf("<Upload><Key>%s</Key><UploadId>%s</UploadId><Initiated>%s</Initiated></Upload>", key, id, time.Now().Add(-age).UTC().Format(time.RFC3339))
+			}
+			fmt.Fprint(w, "<ListMultipartUploadsResult>", upload("a", "old", 8*24*time.Hour), upload("a", "young", 6*24*time.Hour), upload("abc", "other", 9*24*time.Hour), "</ListMultipartUploadsResult>")
+		case r.Method == http.MethodDelete:
+			aborted = append(aborted, query.Get("uploadId"))
+			w.WriteHeader(204)
+		case r.Method == http.MethodPost:
+			fmt.Fprint(w, "<InitiateMultipartUploadResult><UploadId>new</UploadId></InitiateMultipartUploadResult>")
+		default:
+			_, _ = io.Copy(io.Discard, r.Body)
+		}
+	})
+	u, err := store.Begin(t.Context(), "a", 10, 1)
+	require.NoError(t, err)
+	require.Equal(t, "new", u.ID)
+	require.Equal(t, []string{"old"}, aborted)
+}
