@@ -8,8 +8,10 @@ import (
 )
 
 // A Plan is what one pull or push would do: a preview that [Pipe.Apply] can carry
-// out.
+// out, now or, by way of [Plan.WriteTo] and [ReadPlan], later.
 type Plan struct {
+	// Pipe is the name of the pipe.
+	Pipe string `json:"pipe"`
 	// Push says that the bytes go to the remote.
 	Push bool `json:"push"`
 	// Steps are sorted by key. A file that is the same on both sides has none.
@@ -25,7 +27,7 @@ type Plan struct {
 	Bytes int64 `json:"bytes"`
 
 	plan  *transfer.Plan
-	state string // the folder of what its pipe remembers
+	state string // the folder of what its pipe remembers; "" when it came from a file
 }
 
 // A Step is what is to be done with one file, and why.
@@ -69,8 +71,14 @@ func (p *Plan) Conflicts() (keys []string) {
 func (p *Plan) Empty() bool { return p.Files == 0 && len(p.Conflicts()) == 0 }
 
 func (p *Pipe) newPlan(t *transfer.Plan) *Plan {
-	plan := &Plan{Push: t.Direction == transfer.Push, Missing: t.Missing, Unchanged: t.Unchanged, Files: t.Files, Bytes: t.Bytes,
-		Refused: refusals(t.Refused), Steps: make([]Step, len(t.Steps)), plan: t, state: p.state}
+	plan := planOf(t, p.Name())
+	plan.state = p.state
+	return plan
+}
+
+func planOf(t *transfer.Plan, pipe string) *Plan {
+	plan := &Plan{Pipe: pipe, Push: t.Direction == transfer.Push, Missing: t.Missing, Unchanged: t.Unchanged, Files: t.Files, Bytes: t.Bytes,
+		Refused: refusals(t.Refused), Steps: make([]Step, len(t.Steps)), plan: t}
 	for i, s := range t.Steps {
 		plan.Steps[i] = Step{Key: s.Key, Action: Action(s.Action), Reason: string(s.Reason), Size: s.Size}
 	}

@@ -36,6 +36,7 @@ func checkProtocol(p Protocol) error {
 func checkLocation(p Protocol, location string) error {
 	reason := ""
 	switch {
+	case isSealed(location):
 	case strings.ContainsFunc(location, unicode.IsControl):
 		reason = "The location must not contain control characters."
 	case p == ProtocolS3 && strings.Contains(location, "://"):

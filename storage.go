@@ -231,22 +231,38 @@ func (c catalogue) Storage(ctx context.Context, pipe string, role Role, renew bo
 			return Storage{}, &Error{Op: "open pipe", Name: pipe, Err: err}
 		}
 	}
+	p, remote, err = decodeBoth(c.Config(), p, remote)
+	if err != nil {
+		return Storage{}, &Error{Op: "open pipe", Name: pipe, Err: err}
+	}
 	credentials := over(remote.WriteCredentials, p.WriteCredentials)
 	switch {
 	case p.Remote == "": // asked for first: the answer tells when a parent is missing
 		if credentials, err = c.credentials(ctx, pipe, role, renew); err != nil {
 			return Storage{}, err
 		}
+		if err = p.decodeFor(c.Config(), role, &credentials); err != nil {
+			return Storage{}, &Error{Op: "open pipe", Name: pipe, Err: err}
+		}
 	case role == RoleRead:
 		credentials = over(remote.ReadCredentials, p.ReadCredentials)
 	}
 	s, err := p.storage(remote)
-	if err == nil && p.Options.Encrypted {
-		err = fmt.Errorf("%w: its settings were encrypted by a client", ErrUnsupported)
-	}
 	if err != nil {
 		return Storage{}, &Error{Op: "open pipe", Name: pipe, Err: err}
 	}
 	s.Credentials = credentials
 	return s, nil
+}
+
+// decodeBoth decrypts what a client has encrypted of a pipe and its remote.
+func decodeBoth(cfg Config, p PipeSettings, remote RemoteSettings) (PipeSettings, RemoteSettings, error) {
+	if p.Options.Encrypted && !p.sealed() && remote.Name == "" {
+		return p, remote, fmt.Errorf("%w: its settings were encrypted by a client, in a way that this version does not know", ErrUnsupported)
+	}
+	p, err := Decode(cfg, p)
+	if err == nil {
+		remote, err = Decode(cfg, remote)
+	}
+	return p, remote, err
 }

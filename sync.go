@@ -116,12 +116,15 @@ func (p *Pipe) Push(ctx context.Context, o PushOptions) (Report, error) {
 	return p.planAndApply(ctx, transfer.Push, RoleWrite, o)
 }
 
-// Apply carries out a plan of this pipe. What changed since the plan was made is
-// left alone and reported as a conflict. A plan of another pipe, or one that was
-// put together by hand or read from JSON, is [ErrInvalid].
+// Apply carries out a plan of this pipe. Each step is taken only if the file here,
+// the one on the remote and what is remembered of the last sync still are what the
+// plan was made from; what changed since is left alone and reported as a conflict. A
+// plan from [ReadPlan] is believed no more than that. A plan of another pipe, or one
+// that was put together by hand, is [ErrInvalid]; one of another remote is
+// [ErrConflict].
 func (p *Pipe) Apply(ctx context.Context, plan *Plan) (report Report, err error) {
-	if plan == nil || plan.plan == nil || plan.state != p.state {
-		return report, &Error{Op: "apply a plan to", Name: p.Name(), Err: &FieldError{Field: "plan", Reason: "This is no plan that PlanPull or PlanPush made for this pipe."}}
+	if plan == nil || plan.plan == nil || plan.Pipe != p.Name() || plan.state != "" && plan.state != p.state {
+		return report, &Error{Op: "apply a plan to", Name: p.Name(), Err: &FieldError{Field: "plan", Reason: "This is no plan that was made for this pipe."}}
 	}
 	d, role := transfer.Pull, RoleRead
 	if plan.Push {

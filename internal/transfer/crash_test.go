@@ -25,7 +25,9 @@ import (
 func runJob(job string) int {
 	f := strings.Fields(job)
 	store, err := dir.New(f[1])
-	if err == nil {
+	if err == nil && f[0] == "changes" {
+		err = consume(store, f[2], f[3])
+	} else if err == nil {
 		err = syncOnce(store, f[2], transfer.Direction(f[0]))
 	}
 	if err != nil {

@@ -212,6 +212,9 @@ func (r *run) worker(ctx context.Context) {
 func (r *run) step(ctx context.Context, i int, s *Step) {
 	r.tell(Event{Kind: Started, Key: s.Key, Action: s.Action, Bytes: s.Size})
 	err := s.check()
+	if err == nil {
+		err = r.stillThere(ctx, s)
+	}
 	switch {
 	case err != nil:
 	case s.Action == Upload && r.cfg.From != nil:
@@ -243,7 +246,7 @@ func (r *run) ended(ctx context.Context, i int, s *Step, e Entry, err error) {
 		res.Status, res.Reason = StatusSkipped, DoneElsewhere
 		r.tell(Event{Kind: Done, Key: s.Key, Action: s.Action})
 		return
-	case errors.Is(err, errMeanwhile) || s.Action == Upload && errors.Is(err, storage.ErrChanged):
+	case errors.Is(err, errMeanwhile) || r.outdated(err) || s.Action == Upload && errors.Is(err, storage.ErrChanged):
 		res.Status, res.Reason, res.Err = StatusConflict, ChangedAfter, errors.Join(ErrConflict, err)
 	case ctx.Err() != nil:
 		err = ctx.Err() // stopped: not the file's fault
@@ -278,7 +281,7 @@ func (r *run) move(ctx context.Context, s *Step) (Entry, error) {
 	case Upload:
 		return r.upload(ctx, s)
 	}
-	return r.adopt(s)
+	return r.adopt(ctx, s)
 }
 
 // unchanged makes sure that the local file is what the plan saw.
@@ -288,7 +291,7 @@ func (r *run) unchanged(s *Step, now *LocalFile) error {
 	switch {
 	case news && now != nil && e.Size == now.Size && e.ModTime == now.ModTime && r.settles(s, &e):
 		return errElsewhere
-	case !now.is(s.Local):
+	case !now.is(s.Local), r.plan.decoded && !s.basedOn(&e, known):
 		return errMeanwhile
 	}
 	return nil
@@ -301,7 +304,7 @@ func (r *run) settles(s *Step, e *Entry) bool {
 }
 
 // adopt records that both sides are equal.
-func (r *run) adopt(s *Step) (Entry, error) {
+func (r *run) adopt(ctx context.Context, s *Step) (Entry, error) {
 	if r.cfg.From != nil {
 		return entryOf(s.Remote, s.Local, s.Local.Sum, s.Local.Checked), nil
 	}
@@ -311,6 +314,9 @@ func (r *run) adopt(s *Step) (Entry, error) {
 	}
 	if err := r.unchanged(s, now); err != nil {
 		return Entry{}, err
+	}
+	if r.plan.decoded {
+		return r.proveEqual(ctx, s)
 	}
 	return entryOf(s.Remote, s.Local, s.Local.Sum, s.Local.Checked), nil
 }

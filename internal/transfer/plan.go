@@ -27,7 +27,8 @@ type Plan struct {
 	Files int   `json:"files"`
 	Bytes int64 `json:"bytes"`
 
-	forget []string // keys that are gone on both sides
+	forget  []string // keys that are gone on both sides
+	decoded bool     // from a file
 }
 
 // A Step is what to do with one file, and the three states that led to it: nil

@@ -1,0 +1,302 @@
+package d6tpipe
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Settings can be encrypted before they go to a repo API, so that whoever runs it,
+// or breaks into it, reads neither where the files lie nor how to get at them. Each
+// field is sealed on its own, with AES-256-GCM under a key that follows from the
+// profile's (HKDF-SHA256), and bound to its record's kind and name and to its own
+// name: a value that is moved to another field or record does not open.
+const (
+	sealPrefix = "d6tenc1:" // before the base64 of nonce and ciphertext
+	sealField  = "d6tenc"   // in the place of what is in an object
+	sealInfo   = "d6tpipe settings 1"
+)
+
+// Encode returns settings with location, credentials, settings and readParams
+// encrypted with the profile's key, cfg.Key. What names, filters and folders say
+// stays readable: the repo API needs it. Whoever is to use the pipe needs the same
+// key in the profile; [OpenPipe] decodes with it. A pipe encoded this way has
+// Options.Encrypted set. What is encrypted already stays as it is.
+//
+//	sealed, err := d6tpipe.Encode(cfg, settings)
+//	_, err = api.Pipes().Create(ctx, sealed)
+func Encode[T Record](cfg Config, settings T) (T, error) {
+	err := seal(cfg, &settings, (*sealer).encode)
+	if p, ok := any(&settings).(*PipeSettings); ok && err == nil {
+		p.Options.Encrypted = true
+	}
+	return settings, err
+}
+
+// Decode is the reverse of [Encode]. Fields that are not encrypted stay as they are.
+// With another key, or when a value was moved here from another field or record, the
+// error matches [ErrDamaged] and names the field.
+func Decode[T Record](cfg Config, settings T) (T, error) {
+	err := seal(cfg, &settings, (*sealer).decode)
+	if p, ok := any(&settings).(*PipeSettings); ok && err == nil {
+		p.Options.Encrypted = false
+	}
+	return settings, err
+}
+
+// seal lets do work on the fields of settings.
+func seal(cfg Config, settings any, do func(s *sealer, f *sealedFields) error) error {
+	var f sealedFields
+	s := &sealer{}
+	switch r := settings.(type) {
+	case *RemoteSettings:
+		s.kind, s.names = "remote", []string{r.Name}
+		f = sealedFields{location: &r.Location, settings: &r.Settings, params: &r.ReadParams,
+			sets: map[string]*Credentials{"readCredentials": &r.ReadCredentials, "writeCredentials": &r.WriteCredentials}}
+	case *PipeSettings:
+		// What a pipe shows may be its parent's.
+		s.kind, s.names = "pipe", []string{r.Name, r.Parent, r.Root}
+		f = sealedFields{location: &r.Location, path: &r.Options.RemotePath, settings: &r.Settings, params: &r.ReadParams,
+			sets: map[string]*Credentials{"credentials": &r.Credentials, "readCredentials": &r.ReadCredentials, "writeCredentials": &r.WriteCredentials}}
+	default:
+		return fmt.Errorf("%w: settings of type %T", ErrUnsupported, settings)
+	}
+	s.key = cfg.Key
+	if err := do(s, &f); err != nil {
+		return &Error{Op: "encrypt or decrypt the settings of " + s.kind, Name: s.names[0], Err: err}
+	}
+	return nil
+}
+
+// sealedFields are what is encrypted of a record.
+type sealedFields struct {
+	location         *string
+	path             *string // holds the location; nil when the record has none
+	settings, params *json.RawMessage
+	sets             map[string]*Credentials
+}
+
+// A sealer encrypts and decrypts the fields of one record.
+type sealer struct {
+	kind  string
+	names []string // of the record, and of those that it may show fields of
+	key   Secret
+	aead  cipher.AEAD // nil before it is needed
+}
+
+// ready derives the key.
+func (s *sealer) ready() error {
+	if s.aead != nil {
+		return nil
+	}
+	if s.key == "" {
+		return &FieldError{Field: "key", Reason: "The profile has no key to encrypt with; give it one with the setting key."}
+	}
+	derived, err := hkdf.Key(sha256.New, []byte(s.key), nil, sealInfo, 32)
+	if err != nil {
+		return err
+	}
+	block, err := aes.NewCipher(derived)
+	if err != nil {
+		return err
+	}
+	s.aead, err = cipher.NewGCM(block)
+	return err
+}
+
+// bound is what a value is bound to.
+func (s *sealer) bound(name, field string) []byte {
+	return []byte(s.kind + "\x00" + name + "\x00" + field)
+}
+
+func (s *sealer) close(field string, plain []byte) (string, error) {
+	if err := s.ready(); err != nil {
+		return "", err
+	}
+	nonce := make([]byte, s.aead.NonceSize())
+	_, _ = rand.Read(nonce) // never fails
+	return sealPrefix + base64.RawURLEncoding.EncodeToString(s.aead.Seal(nonce, nonce, plain, s.bound(s.names[0], field))), nil
+}
+
+// open decrypts a value; it may be of any of the fields.
+func (s *sealer) open(value string, fields ...string) ([]byte, error) {
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
+	bad := &FieldError{Field: fields[0], Reason: "It does not open with the key of this profile, or it is not what was encrypted for this field of this record."}
+	data, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimPrefix(value, sealPrefix))
+	if err != nil || len(data) < s.aead.NonceSize() {
+		return nil, &kinded{bad, []error{ErrDamaged}}
+	}
+	nonce, sealed := data[:s.aead.NonceSize()], data[s.aead.NonceSize():]
+	for _, field := range fields {
+		for _, name := range slices.Compact(slices.Sorted(slices.Values(s.names))) {
+			if plain, err := s.aead.Open(nil, nonce, sealed, s.bound(name, field)); err == nil {
+				return plain, nil
+			}
+		}
+	}
+	return nil, &kinded{bad, []error{ErrDamaged}}
+}
+
+func isSealed(value string) bool { return strings.HasPrefix(value, sealPrefix) }
+
+func (s *sealer) encode(f *sealedFields) error {
+	if *f.location != "" && !isSealed(*f.location) {
+		sealed, err := s.close("location", []byte(*f.location))
+		if err != nil {
+			return err
+		}
+		*f.location = sealed
+	}
+	for name, raw := range map[string]*json.RawMessage{"settings": f.settings, "readParams": f.params} {
+		if len(*raw) == 0 || sealedIn(*raw) != "" {
+			continue
+		}
+		sealed, err := s.close(name, *raw)
+		if err == nil {
+			*raw, err = encodeJSON(map[string]string{sealField: sealed})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for name, set := range f.sets {
+		if err := s.encodeSet(name, set); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encodeSet encrypts credentials. Those for reading and those for writing are sealed
+// apart, so that the repo API can hand out one of them.
+func (s *sealer) encodeSet(name string, set *Credentials) error {
+	plain := set.reveal()
+	if len(plain) == 0 || plain[sealField] != nil {
+		return nil
+	}
+	out := Credentials{}
+	for _, role := range []string{"read", "write"} {
+		part, ok := plain[role].(map[string]any)
+		if !ok {
+			continue
+		}
+		inner := Credentials(part)
+		if err := s.encodeSet(name+"."+role, &inner); err != nil {
+			return err
+		}
+		out[role] = map[string]any(inner)
+	}
+	if len(out) == 0 {
+		raw, err := encodeJSON(plain)
+		if err == nil {
+			out[sealField], err = s.close(name, raw)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	*set = out
+	return nil
+}
+
+func (s *sealer) decode(f *sealedFields) error {
+	if sealed := *f.location; isSealed(sealed) {
+		plain, err := s.open(sealed, "location")
+		if err != nil {
+			return err
+		}
+		*f.location = string(plain)
+		if f.path != nil {
+			*f.path = strings.Replace(*f.path, sealed, string(plain), 1)
+		}
+	}
+	for name, raw := range map[string]*json.RawMessage{"settings": f.settings, "readParams": f.params} {
+		sealed := sealedIn(*raw)
+		if sealed == "" {
+			continue
+		}
+		plain, err := s.open(sealed, name)
+		if err != nil {
+			return err
+		}
+		*raw = plain
+	}
+	for name, set := range f.sets {
+		if err := s.decodeSet(set, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decodeSet decrypts credentials, which may be of any of the fields.
+func (s *sealer) decodeSet(set *Credentials, fields ...string) error {
+	revealed := set.reveal()
+	if sealed, ok := revealed[sealField].(string); ok {
+		plain, err := s.open(sealed, fields...)
+		if err != nil {
+			return err
+		}
+		var out map[string]any
+		if err := decodeJSON(plain, &out); err != nil {
+			return &FieldError{Field: fields[0], Reason: "What was encrypted is no set of credentials."}
+		}
+		*set = out
+		return nil
+	}
+	for _, role := range []string{"read", "write"} {
+		part, ok := revealed[role].(map[string]any)
+		if !ok {
+			continue
+		}
+		inner := Credentials(part)
+		if err := s.decodeSet(&inner, fields[0]+"."+role); err != nil {
+			return err
+		}
+		revealed[role] = map[string]any(inner)
+		*set = revealed
+	}
+	return nil
+}
+
+// sealedIn returns what is encrypted in the place of an object, "" when nothing is.
+func sealedIn(raw json.RawMessage) string {
+	var object map[string]json.RawMessage
+	var sealed string
+	if json.Unmarshal(raw, &object) != nil || len(object) != 1 || json.Unmarshal(object[sealField], &sealed) != nil || !isSealed(sealed) {
+		return ""
+	}
+	return sealed
+}
+
+// decodeFor decrypts credentials that the repo API has handed out for a role: those
+// of the other role, put in their place, do not open.
+func (p PipeSettings) decodeFor(cfg Config, role Role, set *Credentials) error {
+	if _, sealed := set.reveal()[sealField]; !sealed {
+		return nil
+	}
+	if role != RoleRead {
+		role = RoleWrite
+	}
+	s := &sealer{kind: "pipe", names: []string{p.Name, p.Parent, p.Root}, key: cfg.Key}
+	return s.decodeSet(set, "credentials", "credentials."+string(role))
+}
+
+// sealed reports whether any field is encrypted as [Encode] does it.
+func (p PipeSettings) sealed() bool {
+	for _, set := range []Credentials{p.Credentials, p.ReadCredentials, p.WriteCredentials} {
+		if _, ok := set.reveal()[sealField]; ok {
+			return true
+		}
+	}
+	return isSealed(p.Location) || sealedIn(p.Settings) != "" || sealedIn(p.ReadParams) != ""
+}
