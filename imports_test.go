@@ -38,6 +38,16 @@ var laws = []law{{
 	why:    "it is the contract that every driver is written against: who implements it must not get a protocol's client or our own state with it (x/text folds names as file systems do)",
 	breach: [2]string{"./internal/storage", "./internal/atomicfile"},
 }, {
+	of:     []string{"./internal/storage/conform", "./internal/storage/checksum"},
+	only:   []string{"std", "./internal/storage", "./internal/storage/checksum", "golang.org/x/text/..."},
+	why:    "what every Store must do knows no driver, and is a part of programs that let users check a remote",
+	breach: [2]string{"./internal/storage/conform", "./internal/storage/mem"},
+}, {
+	of:     []string{"./internal/storage/conform"},
+	never:  []string{"testing", "testing/..."},
+	why:    "it gets into programs, where test code is dead weight and registers flags",
+	breach: [2]string{"./internal/storage/conform", "testing/iotest"},
+}, {
 	of:     []string{"./internal/transfer"},
 	only:   []string{"std", "./internal/storage", "golang.org/x/text/...", "./internal/atomicfile", "github.com/gofrs/flock", "golang.org/x/sys/...", "golang.org/x/sync/...", "github.com/minio/crc64nvme", "github.com/klauspost/cpuid/..."},
 	why:    "a sync is planned and carried out the same way on every remote, so it sees a Store and never a driver, and it knows nothing of catalogues and accounts",

@@ -5,7 +5,7 @@
 //
 // A driver does one thing at a time and never retries; what cuts across drivers
 // (retry, progress, a prefix) is a decorator that embeds a Store. Package
-// storagetest holds what every Store must do.
+// conform holds what every Store must do, and storagetest runs it.
 package storage
 
 import (

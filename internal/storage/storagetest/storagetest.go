@@ -1,38 +1,38 @@
-// Package storagetest is what every [storage.Store] must do. A driver's test calls
-// [Run] with a function that opens an empty store, [Missing] with one whose root
-// is not there, and [Hostile] with a way to place names that Put would refuse. Only
-// _test files may import it.
+// Package storagetest runs the cases of package conform, which are what every
+// [storage.Store] must do, as tests. A driver's test calls [Run] with a function
+// that opens an empty store, [Missing] with one whose root is not there, and
+// [Hostile] with a way to place names that Put would refuse. Only _test files may
+// import it.
 package storagetest
 
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
-	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
+	"github.com/d6t/d6tpipe-go/internal/storage/conform"
 )
 
-// Run runs every case on a store of its own, which open returns empty.
+// Run runs every case of package conform on a store of its own, which open returns
+// empty.
 func Run(t *testing.T, open func(*testing.T) storage.Store) {
-	for _, group := range []map[string]func(*testing.T, storage.Store){
-		listCases, readCases, putCases, conditionCases, multipartCases, removeCases, nameCases, lifeCases,
-	} {
-		for name, run := range group {
-			t.Run(name, func(t *testing.T) {
-				store := open(t)
-				t.Cleanup(func() { require.NoError(t, store.Close()) })
-				run(t, store)
-			})
-		}
+	for _, c := range conform.Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			store := open(t)
+			t.Cleanup(func() { require.NoError(t, store.Close()) })
+			switch result := c.Run(t.Context(), store, conform.Options{Full: true}); result.Outcome {
+			case conform.Failed:
+				t.Fatalf("%s: %s", result.Where, result.Reason)
+			case conform.NotApplicable:
+				t.Skip(result.Reason)
+			}
+		})
 	}
 }
 
@@ -111,22 +111,17 @@ func List(t testing.TB, store storage.Store, prefix string) storage.Listing {
 }
 
 // Keys returns the names in a listing, sorted.
-func Keys(l storage.Listing) []string {
-	keys := make([]string, len(l.Objects))
-	for i, obj := range l.Objects {
-		keys[i] = obj.Key
-	}
-	return keys
-}
+func Keys(l storage.Listing) []string { return conform.Keys(l) }
 
 // Bytes returns n bytes that look random and are the same for the same seed.
-func Bytes(seed uint64, n int) []byte {
-	var key [32]byte
-	key[0], key[1] = byte(seed), byte(seed>>8)
-	data := make([]byte, n)
-	_, _ = rand.NewChaCha8(key).Read(data) // never fails
-	return data
-}
+func Bytes(seed uint64, n int) []byte { return conform.Bytes(seed, n) }
+
+// HostileKeys returns names that a remote may hold and nobody may use.
+func HostileKeys() []string { return conform.HostileKeys() }
+
+// StrangeKeys returns names that look odd and are good: every driver must carry
+// them unchanged.
+func StrangeKeys() []string { return conform.StrangeKeys() }
 
 func read(ctx context.Context, store storage.Store, obj storage.Object, off, n int64) ([]byte, error) {
 	r, err := store.Open(ctx, obj, off, n)
@@ -135,23 +130,4 @@ func read(ctx context.Context, store storage.Store, obj storage.Object, off, n i
 	}
 	data, err := io.ReadAll(r)
 	return data, errors.Join(err, r.Close())
-}
-
-// requireSame checks that two views of an object agree. What a Put returns may
-// lack the time, and some answers round it to seconds.
-func requireSame(t testing.TB, want, got storage.Object) {
-	t.Helper()
-	if !want.ModTime.IsZero() && !got.ModTime.IsZero() {
-		require.WithinDuration(t, want.ModTime, got.ModTime, time.Second)
-	}
-	want.ModTime, got.ModTime = time.Time{}, time.Time{}
-	if got.Sum == "" {
-		want.Sum = "" // an answer may vouch for more than a listing
-	}
-	require.Equal(t, want, got)
-}
-
-func sum(data []byte) string {
-	s := md5.Sum(data)
-	return "md5:" + hex.EncodeToString(s[:])
 }
