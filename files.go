@@ -31,6 +31,9 @@ type OpenOptions struct {
 	// error, and tried again; 0 means 5 minutes, which is longer than a storage
 	// takes to put a large upload together.
 	IdleTimeout time.Duration
+	// ReadCache is how many bytes of files [Pipe.FS] holds in memory; 0 means
+	// 16 MiB, and it is never less than 4 MiB.
+	ReadCache int64
 	// Credentials are used instead of those that the repo API gives.
 	Credentials Credentials
 	// LocalFolders are the folders of this machine in which the files of a

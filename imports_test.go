@@ -43,6 +43,11 @@ var laws = []law{{
 	why:    "what every Store must do knows no driver, and is a part of programs that let users check a remote",
 	breach: [2]string{"./internal/storage/conform", "./internal/storage/mem"},
 }, {
+	of:     []string{"./internal/remotefs"},
+	only:   []string{"std", "./internal/storage", "./internal/storage/checksum", "golang.org/x/text/..."},
+	why:    "a file system is read the same way on every remote, so it sees a Store and never a driver, and it knows nothing of catalogues and accounts",
+	breach: [2]string{"./internal/remotefs", "./internal/storage/dir"},
+}, {
 	of:     []string{"./internal/storage/conform"},
 	never:  []string{"testing", "testing/..."},
 	why:    "it gets into programs, where test code is dead weight and registers flags",

@@ -163,6 +163,7 @@ var kinds = []struct{ cause, kind error }{
 	{transfer.ErrConflict, ErrConflict},
 	{transfer.ErrPartial, ErrPartial},
 	{transfer.ErrRefused, ErrRefused},
+	{transfer.ErrCorrupt, ErrCorrupt},
 	{transfer.ErrDamaged, ErrDamaged},
 	{transfer.ErrNewer, ErrDamaged},
 	{transfer.ErrEdited, ErrConflict},
