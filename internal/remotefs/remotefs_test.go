@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -382,6 +383,116 @@ func TestPartsAreNotVerified(t *testing.T) {
 	require.NoError(t, err)
 	_, err = io.ReadAll(s)
 	require.ErrorIs(t, err, remotefs.ErrCorrupt, "and from the beginning again")
+
+	c.change = nil
+	file, err = f.Open("a")
+	require.NoError(t, err)
+	s = file.(io.ReadSeeker)
+	_, err = io.ReadFull(s, make([]byte, 3000))
+	require.NoError(t, err)
+	_, err = s.Seek(1000, io.SeekStart)
+	require.NoError(t, err)
+	rest, err = io.ReadAll(s)
+	require.NoError(t, err, "what was read twice is no other sum")
+	require.Equal(t, data[1000:], rest)
+}
+
+// Who has looked at the beginning, and then reads from there, gets it verified.
+func TestVerifiedAfterALook(t *testing.T) {
+	store := mem.New()
+	storagetest.Put(t, store, "a", storagetest.Bytes(1, 5000))
+	f, c := open(t, store, small)
+	c.change = flip(3333)
+	file, err := f.Open("a")
+	require.NoError(t, err)
+	_, err = io.ReadFull(file, make([]byte, 100))
+	require.NoError(t, err)
+	_, err = file.(io.Seeker).Seek(0, io.SeekStart)
+	require.NoError(t, err)
+	_, err = io.ReadAll(file)
+	require.ErrorIs(t, err, remotefs.ErrCorrupt)
+}
+
+func TestReadAtOffsets(t *testing.T) {
+	store := mem.New()
+	storagetest.Put(t, store, "a", storagetest.Bytes(1, 2500))
+	f, _ := open(t, store, small)
+	file, err := f.Open("a")
+	require.NoError(t, err)
+	r := file.(io.ReaderAt)
+	for _, off := range []int64{-1, -1000, -2000} {
+		_, err = r.ReadAt(make([]byte, 1), off)
+		require.ErrorIs(t, err, fs.ErrInvalid)
+	}
+	for _, off := range []int64{2500, 2501, 1 << 62} {
+		n, err := r.ReadAt(make([]byte, 1), off)
+		require.Zero(t, n)
+		require.Equal(t, io.EOF, err)
+	}
+}
+
+// The blocks that were used last stay.
+func TestCacheOrder(t *testing.T) {
+	store := mem.New()
+	storagetest.Put(t, store, "a", storagetest.Bytes(1, 10_000))
+	f, c := open(t, store, small)
+	file, err := f.Open("a")
+	require.NoError(t, err)
+	for i, step := range []struct{ block, opens int64 }{{0, 1}, {1, 2}, {2, 3}, {3, 4}, {0, 4}, {4, 5}, {0, 5}, {1, 6}} {
+		_, err := file.(io.ReaderAt).ReadAt(make([]byte, 10), step.block*1000)
+		require.NoError(t, err)
+		require.Equal(t, step.opens, c.opens.Load(), "step %d", i)
+	}
+}
+
+// However many read at a time, so many blocks at most are on their way.
+func TestLoadsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := mem.New()
+		storagetest.Put(t, store, "a", storagetest.Bytes(1, 100_000))
+		c := &counted{Store: stuck{store}}
+		f := remotefs.New(t.Context(), remotefs.Config{Block: 1000, Open: func(context.Context) (storage.Store, func(string) bool, error) { return c, nil, nil }})
+		file, err := f.Open("a")
+		require.NoError(t, err)
+		var group sync.WaitGroup
+		for i := range int64(50) {
+			group.Go(func() { _, _ = file.(io.ReaderAt).ReadAt(make([]byte, 10), i*1000) })
+		}
+		synctest.Wait()
+		require.EqualValues(t, 8, c.opens.Load())
+		require.NoError(t, f.Close())
+		group.Wait()
+		require.EqualValues(t, 8, c.opens.Load())
+	})
+}
+
+// deaf is a store whose Open takes no notice of its context.
+type deaf struct {
+	storage.Store
+	stop chan struct{}
+}
+
+func (d deaf) Open(context.Context, storage.Object, int64, int64) (io.ReadCloser, error) {
+	<-d.stop
+	return nil, fs.ErrPermission
+}
+
+// Nobody waits for a store that takes no notice.
+func TestCancelOfADeafStore(t *testing.T) {
+	store := mem.New()
+	storagetest.Put(t, store, "a", storagetest.Bytes(1, 3000))
+	c := &counted{Store: deaf{store, make(chan struct{})}}
+	ctx, cancel := context.WithCancel(t.Context())
+	f := remotefs.New(ctx, remotefs.Config{Open: func(context.Context) (storage.Store, func(string) bool, error) { return c, nil, nil }})
+	file, err := f.Open("a")
+	require.NoError(t, err)
+	result := make(chan error)
+	go func() { _, err := file.Read(make([]byte, 10)); result <- err }()
+	require.Eventually(t, func() bool { return c.opens.Load() > 0 }, time.Minute, time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-result, context.Canceled)
+	close(c.Store.(deaf).stop)
+	require.NoError(t, f.Close())
 }
 
 func TestShortAndLong(t *testing.T) {
@@ -650,6 +761,13 @@ func TestSub(t *testing.T) {
 	entries, err := fs.ReadDir(sub, ".")
 	require.NoError(t, err)
 	require.True(t, slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == "c.csv" }))
+	again, err := fs.Sub(f, "a")
+	require.NoError(t, err)
+	again, err = fs.Sub(again, "b")
+	require.NoError(t, err)
+	got, err := fs.ReadFile(again, "c.csv")
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(got))
 	_, err = fs.Stat(sub, "../a2")
 	require.ErrorIs(t, err, fs.ErrInvalid)
 	_, err = fs.Sub(f, "../x")
