@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -64,11 +65,25 @@ func bucketOf(t *testing.T, g s3test.Gateway, endpoint string) d6tpipe.RemoteSet
 		ReadCredentials: keys, WriteCredentials: keys}
 }
 
+// On S3 requests and bytes cost money.
 func TestCheckS3(t *testing.T) {
 	g := s3test.Start(t)
-	remote := bucketOf(t, g, g.Endpoint)
+	var requests, bytes atomic.Int64
+	endpoint := between(t, g, func(r *http.Request) {
+		requests.Add(1)
+		bytes.Add(max(r.ContentLength, 0))
+	}, func(r *http.Response) error {
+		if r.Request.Method != http.MethodHead {
+			bytes.Add(max(r.ContentLength, 0))
+		}
+		return nil
+	})
+	remote := bucketOf(t, g, endpoint)
 	report, err := d6tpipe.Check(t.Context(), remote, d6tpipe.CheckOptions{})
 	requireOK(t, report, err)
+	t.Logf("%d requests, %d bytes, %v", requests.Load(), bytes.Load(), report.Duration)
+	require.Less(t, requests.Load(), int64(2000))
+	require.Less(t, bytes.Load(), int64(32<<20))
 	require.True(t, report.Found.ConditionalPut)
 	require.Equal(t, "md5", report.Found.Sums)
 	require.Empty(t, tree(t, filepath.Join(g.Dir, remote.Location)))

@@ -23,7 +23,6 @@ const (
 var multipartCases = []Case{
 	{Name: "Multipart/round trip", run: func(t *T, s storage.Store) {
 		m, u, data := t.begin(s, "folder/a", cheapOnce)
-		t.found.Multipart, t.found.PartSize, t.found.SerialParts = true, u.PartSize, u.Serial
 		parts := t.sendAll(m, u, data)
 		t.holds(s, "") // nobody sees it before it is finished
 		arrived, err := m.Arrived(t.ctx, u)
@@ -148,6 +147,7 @@ func (t *T) begin(s storage.Store, key string, most int64) (storage.Multipart, s
 	probe, err := m.Begin(t.ctx, key, 1, unit)
 	t.noError(err, "begin")
 	t.noError(m.Abort(t.ctx, probe), "abort")
+	t.found.Multipart, t.found.PartSize, t.found.SerialParts = true, probe.PartSize, probe.Serial
 	if !t.full && probe.PartSize > most {
 		panic(notApplicable(fmt.Sprintf("its parts of %d MiB are too much for a cheap run", probe.PartSize>>20)))
 	}
