@@ -101,6 +101,16 @@ var laws = []law{{
 	why:    "it is the tests' other server; as a client it takes a lost connection for the end of a folder",
 	breach: [2]string{"./internal/storage/sftp", "github.com/pkg/sftp"},
 }, {
+	but:    []string{"./internal/storage/ftp/ftptest"},
+	never:  []string{"goftp.io/..."},
+	why:    "it is an FTP server, for the tests of the client; nobody else needs one",
+	breach: [2]string{"./internal/storage/ftp", "goftp.io/server/v2"},
+}, {
+	of:     []string{"./..."},
+	never:  []string{"github.com/jlaffaye/ftp/..."},
+	why:    "its List drops the lines that it cannot parse, and a listing that is short must be an error; internal/storage/ftp speaks FTP itself and says why",
+	breach: [2]string{"./internal/storage/ftp", "github.com/jlaffaye/ftp"},
+}, {
 	of:     []string{"./..."},
 	but:    []string{"."},
 	never:  []string{"github.com/zalando/go-keyring/...", "github.com/go-resty/..."},

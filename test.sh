@@ -85,6 +85,7 @@ install_packages() {
   command -v dbus-run-session >/dev/null || want+=(dbus)
   command -v strace >/dev/null || want+=(strace)
   command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || want+=(openssh-server)
+  [ -x /usr/sbin/vsftpd ] || want+=(vsftpd)
   has_cc || want+=(gcc libc6-dev)
   [ ${#want[@]} -gt 0 ] || return 0
   local as=()

@@ -1,0 +1,474 @@
+package ftp
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+)
+
+const (
+	maxReply  = 1 << 20 // bytes of one answer
+	maxBatch  = 32      // commands on their way at once
+	patience  = time.Second
+	probation = 5 * time.Second
+)
+
+// A conn is a control connection and at most one data connection with it. One
+// goroutine uses it at a time; kill may come from another.
+type conn struct {
+	store *Store
+	raw   net.Conn // TCP
+	ctl   net.Conn // raw, or TLS over it
+	quota *quota
+	in    *bufio.Reader // of ctl
+	text  *textproto.Reader
+	peer  string      // the host that data connections go to
+	tls   *tls.Config // nil in the clear
+
+	mu     sync.Mutex
+	data   net.Conn // TCP; nil between transfers
+	killed bool
+
+	broken   bool // an answer is missing, or one too many came
+	reused   bool // it was in the pool
+	answered bool // it has, since it was taken out of the pool
+	since    time.Time
+	ctx      context.Context // of the call that it is lent to; kills it at its end
+	unwatch  func() bool
+}
+
+// quota is a reader that fails when an answer does not end.
+type quota struct {
+	r    io.Reader
+	left int
+}
+
+func (q *quota) Read(p []byte) (int, error) {
+	if q.left <= 0 {
+		return 0, errors.New("the server's answer does not end")
+	}
+	n, err := q.r.Read(p)
+	q.left -= n
+	return n, err
+}
+
+// kill ends whatever the connection is at.
+func (c *conn) kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.killed = true
+	_ = c.raw.Close() // nothing to save
+	if c.data != nil {
+		_ = c.data.Close()
+	}
+}
+
+func (c *conn) healthy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.killed && !c.broken && c.data == nil
+}
+
+// stale reports whether the connection died in the pool.
+func (c *conn) stale() bool { return c.reused && !c.answered && c.broken }
+
+// rest makes the connection ready for the pool.
+func (c *conn) rest() {
+	c.reused, c.answered, c.since = true, false, time.Now()
+}
+
+// alive asks a connection that has rested for long.
+func (c *conn) alive(ctx context.Context) bool {
+	if !c.reused || time.Since(c.since) < idleLong {
+		return true
+	}
+	stop := context.AfterFunc(ctx, c.kill)
+	defer stop()
+	return c.inStep(probation)
+}
+
+// inStep asks whether the next answer belongs to the next question.
+func (c *conn) inStep(limit time.Duration) bool {
+	if c.limit(limit) != nil {
+		return false
+	}
+	err := c.expect(200, "NOOP")
+	c.answered = false // that was only the question whether it can
+	return err == nil && c.limit(0) == nil
+}
+
+// limit sets a time for what comes next on the control connection; 0 is no limit.
+func (c *conn) limit(d time.Duration) error {
+	if d == 0 {
+		return c.raw.SetDeadline(time.Time{})
+	}
+	return c.raw.SetDeadline(time.Now().Add(d))
+}
+
+// quit takes leave without waiting for the answer.
+func (c *conn) quit() {
+	if c.limit(patience) == nil {
+		_, _ = io.WriteString(c.ctl, "QUIT\r\n") // it is closed all the same
+	}
+	c.kill()
+}
+
+// unsafeCommand reports what must not get into a command: with a line break in it,
+// a name would be a command of its own.
+func unsafeCommand(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f || s[i] == 0xff {
+			return true
+		}
+	}
+	return false
+}
+
+// send writes commands, without waiting for the answers.
+func (c *conn) send(commands ...string) error {
+	var text strings.Builder
+	for _, command := range commands {
+		if unsafeCommand(command) {
+			return &storage.KeyError{Key: command, Reason: "holds a control character"}
+		}
+		text.WriteString(command + "\r\n")
+	}
+	if c.broken {
+		return errOutOfStep
+	}
+	c.quota.left = maxReply
+	if _, err := io.WriteString(c.ctl, text.String()); err != nil {
+		c.broken = true
+		return brokenError(err)
+	}
+	return nil
+}
+
+// read reads an answer.
+func (c *conn) read() (reply, error) {
+	c.quota.left = maxReply
+	code, text, err := c.text.ReadResponse(0)
+	if err != nil {
+		c.broken = true
+		return reply{}, brokenError(err)
+	}
+	if code == 421 { // also the last word of a server to a connection that was idle for too long
+		c.broken = true
+		if c.reused && !c.answered {
+			return reply{}, newReplyError("connect", reply{code, text}, c.store.opts.Password)
+		}
+	}
+	c.answered = true
+	return reply{code, text}, nil
+}
+
+// command sends a command and returns the answer, whatever it is.
+func (c *conn) command(command string) (reply, error) {
+	if err := c.send(command); err != nil {
+		return reply{}, err
+	}
+	return c.read()
+}
+
+// expect sends a command. An answer that is not code, or not of the class code
+// when that is one digit, is a *replyError.
+func (c *conn) expect(code int, command string) error {
+	_, err := c.ask(code, command)
+	return err
+}
+
+// ask is expect for who wants the text.
+func (c *conn) ask(code int, command string) (string, error) {
+	r, err := c.command(command)
+	if err != nil {
+		return "", err
+	}
+	if r.code != code && r.code/100 != code {
+		return "", newReplyError(command, r, c.store.opts.Password)
+	}
+	return r.text, nil
+}
+
+// inTurn sends commands one after the other.
+func (c *conn) inTurn(commands ...string) ([]reply, error) {
+	replies := make([]reply, 0, len(commands))
+	for _, command := range commands {
+		r, err := c.command(command)
+		if err != nil {
+			return nil, err
+		}
+		replies = append(replies, r)
+	}
+	return replies, nil
+}
+
+// batch sends commands without waiting for each answer, where the server can read
+// several at once: most can, and it saves the round trips. The first time is the
+// test of it; a server that lost a command is asked again on a fresh connection, so
+// that the commands must be ones that may be repeated.
+func (c *conn) batch(commands ...string) ([]reply, error) {
+	l := &c.store.learned
+	switch known := l.get(&l.pipelines); {
+	case known == no || len(commands) < 2:
+		return c.inTurn(commands...)
+	case known == unknown:
+		return c.firstBatch(commands)
+	}
+	replies := make([]reply, 0, len(commands))
+	for len(commands) > 0 {
+		some := commands[:min(maxBatch, len(commands))]
+		commands = commands[len(some):]
+		if err := c.send(some...); err != nil {
+			return nil, err
+		}
+		for range some {
+			r, err := c.read()
+			if err != nil {
+				return nil, err
+			}
+			replies = append(replies, r)
+		}
+	}
+	return replies, nil
+}
+
+func (c *conn) firstBatch(commands []string) ([]reply, error) {
+	l := &c.store.learned
+	if err := c.send(commands[:2]...); err != nil {
+		return nil, err
+	}
+	first, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.limit(probation); err != nil {
+		return nil, err
+	}
+	second, err := c.read()
+	if err != nil {
+		l.set(&l.pipelines, no)
+		c.answered = false // as if it had died in the pool: with tries again
+		c.reused = true
+		return nil, err
+	}
+	if err := c.limit(0); err != nil {
+		return nil, err
+	}
+	l.set(&l.pipelines, yes)
+	rest, err := c.batch(commands[2:]...)
+	return append([]reply{first, second}, rest...), err
+}
+
+// A transfer is a data connection and the answer that is still to come.
+type transfer struct {
+	c       *conn
+	conn    net.Conn // TCP, or TLS over it
+	command string
+}
+
+// begin opens a data connection and sends the command that uses it, with REST
+// before it unless off is 0.
+func (c *conn) begin(off int64, command string) (*transfer, error) {
+	raw, err := c.passive()
+	if err != nil {
+		return nil, err
+	}
+	t := &transfer{c: c, conn: raw, command: command}
+	if err := t.start(off); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *transfer) start(off int64) error {
+	if off > 0 {
+		if err := t.c.expect(350, "REST "+strconv.FormatInt(off, 10)); err != nil {
+			return &restError{err}
+		}
+	}
+	r, err := t.c.command(t.command)
+	if err != nil {
+		return err
+	}
+	if r.code/100 != 1 {
+		return newReplyError(t.command, r, t.c.store.opts.Password)
+	}
+	if t.c.tls == nil {
+		return nil
+	}
+	encrypted := tls.Client(t.conn, t.c.tls)
+	t.conn = encrypted
+	if err := encrypted.HandshakeContext(t.c.ctx); err != nil {
+		return t.whyNot(fmt.Errorf("TLS of the data connection: %w", err))
+	}
+	return nil
+}
+
+// restError says that REST was refused.
+type restError struct{ error }
+
+func (e *restError) Unwrap() error { return e.error }
+
+// passive opens a data connection to where the control connection goes, whatever
+// host the server names (a server that sends its clients elsewhere makes them scan
+// a network for it: CVE-2020-8284, CVE-2021-4189).
+func (c *conn) passive() (net.Conn, error) {
+	port, err := c.passivePort()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := c.store.opts.Dial(c.ctx, "tcp", net.JoinHostPort(c.peer, strconv.Itoa(port)))
+	if err != nil {
+		return nil, fmt.Errorf("%w: data connection: %w", storage.ErrTemporary, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.killed {
+		_ = raw.Close() // as the control connection
+		return nil, errCut
+	}
+	c.data = raw
+	return raw, nil
+}
+
+func (c *conn) passivePort() (int, error) {
+	if !c.store.knownToLack("EPSV") {
+		text, err := c.ask(229, "EPSV")
+		if err == nil {
+			return parseEPSV(text)
+		}
+		if !refused(err) {
+			return 0, err
+		}
+		c.store.miss("EPSV")
+	}
+	text, err := c.ask(227, "PASV")
+	if err != nil {
+		return 0, err
+	}
+	return parsePASV(text)
+}
+
+var errPassive = errors.New("the server's answer names no port for the data connection")
+
+// parseEPSV reads "... (|||6446|)"; the bar may be another character.
+func parseEPSV(text string) (int, error) {
+	_, text, _ = strings.Cut(text, "(")
+	text, _, ok := strings.Cut(text, ")")
+	if !ok || len(text) < 5 {
+		return 0, errPassive
+	}
+	fields := strings.Split(text, text[:1])
+	if len(fields) != 5 {
+		return 0, errPassive
+	}
+	return parsePort(fields[3], 65535)
+}
+
+// parsePASV reads "... (h1,h2,h3,h4,p1,p2)", with or without the parentheses.
+func parsePASV(text string) (int, error) {
+	fields := strings.Split(text, ",")
+	if len(fields) < 6 {
+		return 0, errPassive
+	}
+	fields = fields[len(fields)-2:]
+	low := fields[1]
+	if i := strings.IndexFunc(low, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
+		low = low[:i]
+	}
+	p1, err1 := parsePort(fields[0], 255)
+	p2, err2 := parsePort(low, 255)
+	if err1 != nil || err2 != nil || p1+p2 == 0 {
+		return 0, errPassive
+	}
+	return p1<<8 + p2, nil
+}
+
+func parsePort(s string, most int) (int, error) {
+	n, err := strconv.Atoi(strings.TrimSpace(s))
+	if err != nil || n < 0 || n > most {
+		return -1, errPassive
+	}
+	return n, nil
+}
+
+func (t *transfer) Read(p []byte) (int, error) { return t.conn.Read(p) }
+
+// close closes the data connection, without a word to the server.
+func (t *transfer) close() {
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
+	if t.c.data != nil {
+		_ = t.c.data.Close() // its end is told on the control connection
+		t.c.data = nil
+	}
+}
+
+// closeWrite tells the server that the data are complete, and leaves the connection
+// open to its side: to close it while something of the server's is unread (a ticket
+// of TLS 1.3) would reset it, and with it what is still on its way there.
+func (t *transfer) closeWrite() error {
+	if encrypted, ok := t.conn.(*tls.Conn); ok {
+		if err := encrypted.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
+	if half, ok := t.c.data.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	if t.c.data == nil {
+		return net.ErrClosed
+	}
+	return t.c.data.Close()
+}
+
+// stored reads the server's last word on an upload, and closes the data connection.
+func (t *transfer) stored() error {
+	r, err := t.c.read()
+	t.close()
+	if err == nil && !r.good() {
+		err = newReplyError(t.command, r, t.c.store.opts.Password)
+	}
+	return err
+}
+
+// end closes the data connection and reads the server's last word on it.
+func (t *transfer) end() (reply, error) {
+	t.close()
+	r, err := t.c.read()
+	if err == nil && !r.good() {
+		err = newReplyError(t.command, r, t.c.store.opts.Password)
+	}
+	return r, err
+}
+
+// abandon ends a transfer before its time. The connection is good again when the
+// server has said its last word on the transfer, and answers the next command with
+// the answer to that command. Otherwise it is given up, which costs a login.
+func (t *transfer) abandon() {
+	t.close()
+	if t.c.broken {
+		return
+	}
+	if err := t.c.limit(patience); err != nil {
+		t.c.broken = true
+		return
+	}
+	if _, err := t.c.read(); err != nil || !t.c.inStep(patience) {
+		t.c.broken = true
+	}
+}

@@ -1,0 +1,353 @@
+package ftp
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/textproto"
+	"strings"
+	"sync"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+)
+
+// errPin says that the server is not the one that was pinned.
+var errPin = errors.New("the server's certificate is not the pinned one")
+
+// answer is what was learned of how a server behaves.
+type answer int
+
+const (
+	unknown answer = iota
+	yes
+	no
+)
+
+// learned is what a Store knows of its server: asked once, for all connections.
+type learned struct {
+	mu       sync.Mutex
+	features map[string]string // nil until asked; empty when the server has no FEAT
+	noFeat   bool              // it has none: what it can do must be tried
+	lacks    map[string]bool   // commands that it did not know
+
+	pipelines answer // answers commands that came together one after the other
+	hidden    answer // understands LIST -a
+	pruning   answer // refuses to remove folders that are not empty
+	rewrites  answer // REST and STOR write into a file
+	swept     map[string]bool // folders that were looked through for strays
+	folders   map[string]bool // that were there
+}
+
+// has reports whether the server has a command, as far as is known.
+func (l *learned) has(command string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lacks[command] {
+		return false
+	}
+	_, ok := l.features[command]
+	return ok || l.noFeat && command != "MLST" && command != "MFMT"
+}
+
+// feature returns what the server says of a feature.
+func (l *learned) feature(name string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.features[name]
+}
+
+// knownToLack reports whether the server did not know a command.
+func (l *learned) knownToLack(command string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lacks[command]
+}
+
+// lists reports whether the server says of itself that it has a feature.
+func (l *learned) lists(feature string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.features[feature]
+	return ok
+}
+
+// miss notes that the server does not know a command.
+func (l *learned) miss(command string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lacks == nil {
+		l.lacks = map[string]bool{}
+	}
+	l.lacks[command] = true
+}
+
+func (l *learned) get(a *answer) answer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return *a
+}
+
+func (l *learned) set(a *answer, v answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	*a = v
+}
+
+// dialer makes the TLS configurations.
+type dialer struct {
+	roots *x509.CertPool
+	host  string
+	pin   []byte
+}
+
+func newDialer(opts Options) (*dialer, error) {
+	host, _, err := net.SplitHostPort(opts.Host)
+	if err != nil {
+		return nil, invalid("the host is not host or host:port")
+	}
+	d := &dialer{host: host}
+	if opts.Fingerprint != "" {
+		if d.pin, err = parseFingerprint(opts.Fingerprint); err != nil {
+			return nil, err
+		}
+	}
+	if len(opts.CA) > 0 {
+		if d.roots, err = x509.SystemCertPool(); err != nil {
+			d.roots = x509.NewCertPool()
+		}
+		if !d.roots.AppendCertsFromPEM(opts.CA) {
+			return nil, invalid("the CA holds no certificate in PEM")
+		}
+	}
+	return d, nil
+}
+
+func parseFingerprint(s string) ([]byte, error) {
+	hash, ok := strings.CutPrefix(s, "SHA256:")
+	if ok {
+		if sum, err := hex.DecodeString(strings.ReplaceAll(hash, ":", "")); err == nil && len(sum) == sha256.Size {
+			return sum, nil
+		}
+		if sum, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(hash, "=")); err == nil && len(sum) == sha256.Size {
+			return sum, nil
+		}
+	}
+	return nil, invalid("the fingerprint is not SHA256: and a hash in base64 or hex")
+}
+
+// config returns a configuration for one control connection and its data
+// connections. These resume its session, which servers ask for as the proof that
+// both are of one client; each connection has its own sessions because a server
+// that forks knows only those of the same process.
+func (d *dialer) config() *tls.Config {
+	cfg := &tls.Config{
+		ServerName:         d.host,
+		RootCAs:            d.roots,
+		MinVersion:         tls.VersionTLS12,
+		ClientSessionCache: tls.NewLRUClientSessionCache(1),
+	}
+	if d.pin != nil {
+		cfg.InsecureSkipVerify = true // the pin is the stronger check
+		cfg.VerifyConnection = d.checkPin
+	}
+	return cfg
+}
+
+func (d *dialer) checkPin(state tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 {
+		return errPin
+	}
+	sum := sha256.Sum256(state.PeerCertificates[0].Raw)
+	if string(sum[:]) != string(d.pin) {
+		return fmt.Errorf("%w: it is SHA256:%s", errPin, base64.RawStdEncoding.EncodeToString(sum[:]))
+	}
+	return nil
+}
+
+// connect makes a connection that is logged in.
+func (s *Store) connect(ctx context.Context) (*conn, error) {
+	raw, err := s.opts.Dial(ctx, "tcp", s.opts.Host)
+	if err != nil {
+		return nil, fmt.Errorf("%w: connect to %s: %w", storage.ErrTemporary, s.opts.Host, err)
+	}
+	c := &conn{store: s, raw: raw, peer: peer(raw, s.dials.host)}
+	stop := context.AfterFunc(ctx, c.kill)
+	err = c.login(ctx)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		c.kill()
+		return nil, fmt.Errorf("connect to %s: %w", s.opts.Host, err)
+	}
+	return c, nil
+}
+
+// peer is the address that data connections go to.
+func peer(raw net.Conn, host string) string {
+	if addr := raw.RemoteAddr(); addr != nil {
+		if ip, _, err := net.SplitHostPort(addr.String()); err == nil {
+			return ip
+		}
+	}
+	return host
+}
+
+func (c *conn) login(ctx context.Context) error {
+	opts := c.store.opts
+	c.use(c.raw)
+	if opts.TLS == Implicit {
+		if err := c.startTLS(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.greet(); err != nil {
+		return err
+	}
+	if opts.TLS == Explicit {
+		if err := c.expect(2, "AUTH TLS"); err != nil {
+			return fmt.Errorf("the server does not offer TLS: %w", err)
+		}
+		if c.in.Buffered() > 0 {
+			return errors.New("the server sent something in the clear that was to be encrypted")
+		}
+		if err := c.startTLS(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	return c.setUp()
+}
+
+// use makes ctl the control connection.
+func (c *conn) use(ctl net.Conn) {
+	c.ctl = ctl
+	c.quota = &quota{r: ctl}
+	c.in = bufio.NewReader(c.quota)
+	c.text = textproto.NewReader(c.in)
+}
+
+func (c *conn) startTLS(ctx context.Context) error {
+	c.tls = c.store.dials.config()
+	t := tls.Client(c.raw, c.tls)
+	if err := t.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("TLS: %w", brokenError(err))
+	}
+	c.use(t)
+	return nil
+}
+
+func (c *conn) greet() error {
+	for {
+		r, err := c.read()
+		if err != nil {
+			return err
+		}
+		if r.code == 120 {
+			continue // ready in a while
+		}
+		if !r.good() {
+			return newReplyError("connect", r, c.store.opts.Password)
+		}
+		return nil
+	}
+}
+
+func (c *conn) authenticate() error {
+	r, err := c.command("USER " + c.store.opts.User)
+	if err == nil && r.code == 331 {
+		r, err = c.command("PASS " + c.store.opts.Password)
+		if err == nil && !r.good() {
+			err = c.refusal("PASS", r)
+		}
+	}
+	if err == nil && !r.good() {
+		err = c.refusal("USER", r)
+	}
+	return err
+}
+
+// refusal is the error of a login. Some servers say with the code of a wrong
+// password that they are full.
+func (c *conn) refusal(verb string, r reply) error {
+	e := newReplyError(verb, r, c.store.opts.Password)
+	text := strings.ToLower(r.text)
+	if r.code == 530 && (strings.Contains(text, "too many") || strings.Contains(text, "maximum")) {
+		e.kind = storage.ErrTemporary
+		e.text = "(too many connections)"
+	}
+	return e
+}
+
+func (c *conn) setUp() error {
+	if c.tls != nil {
+		if err := c.expect(2, "PBSZ 0"); err != nil {
+			return err
+		}
+		if err := c.expect(2, "PROT P"); err != nil {
+			return err
+		}
+	}
+	if err := c.askFeatures(); err != nil {
+		return err
+	}
+	if c.store.lists("UTF8") {
+		if _, err := c.command("OPTS UTF8 ON"); err != nil { // many know no other way
+			return err
+		}
+	}
+	if facts := c.store.feature("MLST"); lacksFact(facts) {
+		if _, err := c.command("OPTS MLST type;size;modify;"); err != nil {
+			return err
+		}
+	}
+	return c.expect(2, "TYPE I")
+}
+
+// lacksFact reports whether a fact that we need is there but not switched on: "type*;"
+// is, "type;" is not (RFC 3659, 7.8).
+func lacksFact(facts string) bool {
+	for fact := range strings.SplitSeq(strings.ToLower(facts), ";") {
+		if fact == "type" || fact == "size" || fact == "modify" {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *conn) askFeatures() error {
+	l := &c.store.learned
+	l.mu.Lock()
+	known := l.features != nil
+	l.mu.Unlock()
+	if known {
+		return nil
+	}
+	r, err := c.command("FEAT")
+	if err != nil {
+		return err
+	}
+	features := map[string]string{}
+	if r.good() {
+		lines := strings.Split(r.text, "\n")
+		for _, line := range lines[1:] {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+			features[strings.ToUpper(name)] = value
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.features == nil {
+		l.features, l.noFeat = features, !r.good()
+	}
+	return nil
+}

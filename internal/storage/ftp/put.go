@@ -1,0 +1,434 @@
+package ftp
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+)
+
+// tempPrefix begins the names of files that are being written.
+const tempPrefix = ".d6tpipe-tmp-"
+
+// staleAfter is when a temporary file cannot belong to a running upload any more.
+const staleAfter = 24 * time.Hour
+
+// cleaning is how long a failed Put takes at most to clean up after its context has
+// ended. What it cannot remove, a later Put into the folder will.
+const cleaning = 700 * time.Millisecond
+
+func tempName() string {
+	var random [12]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return tempPrefix + hex.EncodeToString(random[:])
+}
+
+// isTemp reports whether name is one that tempName makes.
+func isTemp(name string) bool {
+	digits, ok := strings.CutPrefix(name, tempPrefix)
+	_, err := hex.DecodeString(digits)
+	return ok && err == nil && len(digits) == 24 && digits == strings.ToLower(digits)
+}
+
+// Put implements [storage.Store]. The bytes go to a temporary file in the object's
+// folder, which is renamed when the server says that it has them all. Where the
+// server does not rename over a file that exists, that file is moved aside before;
+// then there is a moment without either.
+func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (obj storage.Object, err error) {
+	if err := storage.CheckPut(key, size, cond); err != nil {
+		return storage.Object{}, err
+	}
+	u := &upload{key: key, path: s.path(key), size: size, cond: cond}
+	u.temp = path.Join(path.Dir(u.path), tempName())
+	err = s.with(ctx, "put", key, func(c *conn) error {
+		err := u.store(c, r)
+		if err == nil {
+			obj, err = u.publish(c)
+		}
+		if err != nil && u.started && c.healthy() {
+			err = errors.Join(err, c.discard(u.temp, u.madeFolder))
+			u.started = false
+		}
+		return err
+	})
+	if err != nil {
+		if u.started {
+			s.discard(ctx, u.temp, u.madeFolder)
+		}
+		return storage.Object{}, err
+	}
+	return obj, nil
+}
+
+// discard removes what a failed upload has left, over a connection of its own.
+func (s *Store) discard(ctx context.Context, temp string, prune bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaning)
+	defer cancel()
+	_ = s.with(ctx, "clean up", "", func(c *conn) error { return c.discard(temp, prune) }) // the error that led here is the one to know
+}
+
+func (c *conn) discard(temp string, prune bool) error {
+	if err := c.expect(2, "DELE "+temp); err != nil && !refused(err) {
+		return err
+	}
+	if prune {
+		return c.prune(path.Dir(temp))
+	}
+	return nil
+}
+
+// An upload is a file on its way to its name.
+type upload struct {
+	key        string
+	path, temp string
+	size       int64
+	cond       storage.Cond
+	started    bool // temp may exist
+	madeFolder bool
+}
+
+// store writes the temporary file.
+func (u *upload) store(c *conn, r io.Reader) error {
+	r = storage.Exactly(c.ctx, r, u.size)
+	dir := path.Dir(u.path)
+	if c.store.firstPut(dir) { // some servers notice that there is no folder when they have got all the bytes
+		if made, err := c.makeFolder(dir); err != nil {
+			c.store.left(dir)
+			return err
+		} else if made {
+			u.madeFolder = true
+		}
+	}
+	const tries = 10 // folders may be removed by others as soon as they are made
+	for try := 1; ; try++ {
+		t, err := c.begin(0, "STOR "+u.temp)
+		if err == nil {
+			u.started = true
+			err = c.upload(t, r)
+			if err != nil {
+				c.store.left(dir)
+			}
+			return err
+		}
+		if !refused(err) || !missingFolder(err) {
+			return err
+		}
+		made, folderErr := c.makeFolder(dir)
+		u.madeFolder = u.madeFolder || made
+		switch {
+		case folderErr != nil:
+			return folderErr
+		case !made && try > 1 || try == tries:
+			return denied(err)
+		}
+	}
+}
+
+// missingFolder reports whether the refusal of an upload may mean that there is no
+// folder for it.
+func missingFolder(err error) bool {
+	var e *replyError
+	return errors.As(err, &e) && e.kind == nil && e.code != 552
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
+
+// upload sends r and waits for the server's word that it has it.
+func (c *conn) upload(t *transfer, r io.Reader) error {
+	src := &source{r: r}
+	buf := buffers.Get().(*[]byte)
+	_, err := io.CopyBuffer(struct{ io.Writer }{t.conn}, struct{ io.Reader }{src}, *buf)
+	buffers.Put(buf)
+	if src.err != nil {
+		t.abandon() // the server takes what has come for the whole
+		return src.err
+	}
+	if err == nil {
+		err = t.closeWrite()
+	}
+	if err != nil {
+		return t.whyNot(err)
+	}
+	return t.stored()
+}
+
+// write writes r into a file, from off on.
+func (c *conn) write(p string, off int64, r io.Reader) error {
+	t, err := c.begin(off, "STOR "+p)
+	if err != nil {
+		return err
+	}
+	return c.upload(t, r)
+}
+
+// content returns what a file holds from off on, which is little.
+func (c *conn) content(p string, off int64) (string, error) {
+	t, err := c.begin(off, "RETR "+p)
+	if err != nil {
+		return "", err
+	}
+	data, err := io.ReadAll(io.LimitReader(t, 10))
+	if err != nil {
+		t.abandon()
+		return "", brokenError(err)
+	}
+	_, err = t.end()
+	return string(data), err
+}
+
+// source keeps the error of the caller's reader apart from that of the connection.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// whyNot prefers the server's word for why it takes no more to err.
+func (t *transfer) whyNot(err error) error {
+	if limitErr := t.c.limit(patience); limitErr != nil {
+		t.c.broken = true
+		return brokenError(err)
+	}
+	_, said := t.end()
+	if limitErr := t.c.limit(0); limitErr != nil {
+		t.c.broken = true
+	}
+	var e *replyError
+	if errors.As(said, &e) {
+		return said
+	}
+	t.c.broken = true
+	return brokenError(err)
+}
+
+// makeFolder makes dir and those above it, but never the root. It reports whether
+// dir was not there.
+func (c *conn) makeFolder(dir string) (made bool, err error) {
+	root := c.store.opts.Root
+	if dir == root {
+		return false, c.enter(dir)
+	}
+	const tries = 10 // as in store
+	for try := 1; ; try++ {
+		refusal := c.expect(2, "MKD "+dir)
+		if !refused(refusal) {
+			return refusal == nil, refusal
+		}
+		there := c.expect(2, "CWD "+dir)
+		if !refused(there) {
+			return false, there
+		}
+		above, err := c.makeFolder(path.Dir(dir))
+		if err != nil {
+			return false, err
+		}
+		if !above && try > 1 || try == tries {
+			return false, c.noRoomFor(dir, refusal)
+		}
+	}
+}
+
+// noRoomFor says why a folder cannot be made below one that is there.
+func (c *conn) noRoomFor(dir string, refusal error) error {
+	e, err := c.find(dir)
+	switch {
+	case err == nil && e.kind != isFolder:
+		return fmt.Errorf("%q on the server is not a folder", dir)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return denied(refusal)
+}
+
+// publish gives the temporary file its name.
+func (u *upload) publish(c *conn) (storage.Object, error) {
+	e, err := c.look(u.temp)
+	if err != nil {
+		return storage.Object{}, err
+	}
+	if e.size != u.size {
+		return storage.Object{}, fmt.Errorf("%w: the server has %d bytes instead of %d", storage.ErrTemporary, e.size, u.size)
+	}
+	if err := c.sweep(path.Dir(u.temp), e.time); err != nil {
+		return storage.Object{}, err
+	}
+	old, err := c.look(u.path)
+	exists := err == nil && old.kind == isFile
+	switch {
+	case err != nil && !refused(err) && !errors.Is(err, fs.ErrNotExist):
+		return storage.Object{}, err
+	case u.cond.Absent && exists, u.cond.Tag != "" && (!exists || old.tag() != u.cond.Tag):
+		return storage.Object{}, storage.ErrChanged
+	case exists && old.tag() == e.tag():
+		if e, err = u.distinguish(c, e); err != nil {
+			return storage.Object{}, err
+		}
+	}
+	if err := u.rename(c, exists); err != nil {
+		return storage.Object{}, err
+	}
+	return e.object(u.key), nil
+}
+
+// distinguish gives the temporary file another time than that of e, and with it
+// another tag.
+func (u *upload) distinguish(c *conn, e entry) (entry, error) {
+	old := e.tag()
+	if e.size == 0 || e.time.IsZero() {
+		return e, nil // what is empty is the same; and of what has no time nothing can be told
+	}
+	stamp := e.time.Add(time.Second).Format("20060102150405") + " " + u.temp
+	for _, command := range []string{"MFMT ", "MDTM "} { // the second is vsftpd's; for others it names a file that is not there
+		verb := strings.TrimSpace(command)
+		if verb == "MFMT" && !c.store.lists(verb) || !c.store.has("MDTM") && verb == "MDTM" {
+			continue
+		}
+		if err := c.expect(2, command+stamp); err != nil && !refused(err) {
+			return e, err
+		} else if err == nil {
+			if now, err := c.look(u.temp); err != nil || now.tag() != old {
+				return now, err
+			}
+		}
+	}
+	return u.touch(c, e)
+}
+
+// touch writes the last byte again until the server's clock shows another second.
+func (u *upload) touch(c *conn, e entry) (entry, error) {
+	const pause, tries = 300 * time.Millisecond, 5
+	old := e.tag()
+	last, err := c.content(u.temp, u.size-1)
+	for try := 0; err == nil && try < tries && e.tag() == old && e.size == u.size; try++ {
+		if err = sleep(c.ctx, pause); err == nil {
+			err = c.write(u.temp, u.size-1, strings.NewReader(last))
+		}
+		if err == nil {
+			e, err = c.look(u.temp)
+		}
+	}
+	if err == nil && (e.size != u.size || e.tag() == old) {
+		err = fmt.Errorf("%w: the new version cannot be told from the old one", storage.ErrTemporary)
+	}
+	return e, err
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// rename moves the temporary file to its name.
+func (u *upload) rename(c *conn, exists bool) error {
+	err := c.move(u.temp, u.path)
+	if err == nil || !refused(err) {
+		return err
+	}
+	if !exists {
+		return u.noName(c, err)
+	}
+	aside := path.Join(path.Dir(u.path), tempName())
+	if err := c.move(u.path, aside); err != nil {
+		return denied(err)
+	}
+	if err := c.move(u.temp, u.path); err != nil {
+		if back := c.move(aside, u.path); back != nil {
+			return fmt.Errorf("%w; the old version is left as %q: %w", err, path.Base(aside), back)
+		}
+		return denied(err)
+	}
+	return c.expect(2, "DELE "+aside)
+}
+
+// noName says why a file cannot get a name that no file has.
+func (u *upload) noName(c *conn, refusal error) error {
+	e, err := c.find(u.path)
+	if err == nil && e.kind == isFolder {
+		return fmt.Errorf("%q on the server is a folder", u.path)
+	}
+	return denied(refusal)
+}
+
+func (c *conn) move(from, to string) error {
+	if err := c.expect(350, "RNFR "+from); err != nil {
+		return err
+	}
+	return c.expect(2, "RNTO "+to)
+}
+
+// sweep removes the temporary files in dir that nobody will finish, once in the
+// life of a Store. The server's clock is that of now, the time of a file that it
+// has just got.
+func (c *conn) sweep(dir string, now time.Time) error {
+	if now.IsZero() || !c.store.firstVisit(dir) {
+		return nil
+	}
+	entries, err := c.everything(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.kind != isFile || !isTemp(e.name) {
+			continue
+		}
+		p := path.Join(dir, e.name)
+		e, err := c.look(p)
+		if err == nil && e.time.Before(now.Add(-staleAfter)) {
+			err = c.expect(2, "DELE "+p)
+		}
+		if err != nil && !refused(err) { // it is gone, or somebody else's
+			return err
+		}
+	}
+	return nil
+}
+
+// mostFolders is how many a Store remembers.
+const mostFolders = 10_000
+
+// firstVisit reports whether dir was not swept yet.
+func (l *learned) firstVisit(dir string) bool { return l.note(&l.swept, dir) }
+
+// firstPut reports whether dir is not known to be there.
+func (l *learned) firstPut(dir string) bool { return l.note(&l.folders, dir) }
+
+// left forgets that dir was there.
+func (l *learned) left(dir string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.folders, dir)
+}
+
+// note adds dir to a set, and reports whether it was not in it.
+func (l *learned) note(set *map[string]bool, dir string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if *set == nil || len(*set) >= mostFolders {
+		*set = map[string]bool{}
+	}
+	first := !(*set)[dir]
+	(*set)[dir] = true
+	return first
+}
