@@ -21,7 +21,7 @@ const (
 	maxReply  = 1 << 20 // bytes of one answer
 	maxBatch  = 32      // commands on their way at once
 	patience  = time.Second
-	probation = 5 * time.Second
+	probation = 2 * time.Second
 )
 
 // A conn is a control connection and at most one data connection with it. One

@@ -37,10 +37,10 @@ type learned struct {
 	noFeat   bool              // it has none: what it can do must be tried
 	lacks    map[string]bool   // commands that it did not know
 
-	pipelines answer // answers commands that came together one after the other
-	hidden    answer // understands LIST -a
-	pruning   answer // refuses to remove folders that are not empty
-	rewrites  answer // REST and STOR write into a file
+	pipelines answer          // answers commands that came together one after the other
+	hidden    answer          // understands LIST -a
+	pruning   answer          // refuses to remove folders that are not empty
+	rewrites  answer          // REST and STOR write into a file
 	swept     map[string]bool // folders that were looked through for strays
 	folders   map[string]bool // that were there
 }

@@ -29,6 +29,7 @@ import (
 	"io/fs"
 	"net"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
@@ -106,8 +107,9 @@ func (o Options) withDefaults() Options {
 
 func (o Options) validate() error {
 	host, port, err := net.SplitHostPort(o.Host)
+	number, portErr := strconv.ParseUint(port, 10, 16)
 	switch {
-	case err != nil || host == "" || port == "" || strings.ContainsAny(host, "/@ ") || unsafeCommand(o.Host):
+	case err != nil || portErr != nil || number == 0 || host == "" || strings.ContainsAny(host, "/@ ") || unsafeCommand(o.Host):
 		return invalid("the host is not host or host:port")
 	case unsafeCommand(o.User) || unsafeCommand(o.Password):
 		return invalid("the user or the password holds a control character")

@@ -32,7 +32,7 @@ type pool struct {
 	limit   int // most, or fewer when the server has had enough
 	shrunk  time.Time
 	waiting []chan *conn // first come, first served; nil means: try again
-	proven  bool        // the credentials were good once
+	proven  bool         // the credentials were good once
 	closed  bool
 }
 

@@ -131,15 +131,10 @@ func (r *reader) Read(p []byte) (int, error) {
 	if r.err != nil || len(p) == 0 {
 		return 0, r.err
 	}
-	if r.left >= 0 {
-		p = p[:min(int64(len(p)), r.left)]
-	}
-	n, err := r.t.Read(p)
-	r.off += int64(n)
-	if r.left >= 0 {
-		r.left -= int64(n)
-	}
+	n, err := r.some(p)
 	switch {
+	case r.ctx.Err() != nil:
+		err = r.ctx.Err() // the connection is killed a moment later
 	case err == io.EOF && r.left <= 0, r.left == 0:
 		err = r.finish()
 	case err == io.EOF:
@@ -156,6 +151,19 @@ func (r *reader) Read(p []byte) (int, error) {
 	}
 	r.err = r.explain(err)
 	return 0, r.err
+}
+
+// some reads what there is, and counts it.
+func (r *reader) some(p []byte) (int, error) {
+	if r.left >= 0 {
+		p = p[:min(int64(len(p)), r.left)]
+	}
+	n, err := r.t.Read(p)
+	r.off += int64(n)
+	if r.left >= 0 {
+		r.left -= int64(n)
+	}
+	return n, err
 }
 
 // finish makes sure, before the last bytes are handed out, that they are the last
@@ -230,6 +238,11 @@ func (r *reader) drain(n int64) error {
 }
 
 func (r *reader) abandon() {
+	if r.t != nil && r.ctx.Err() != nil {
+		r.c.kill()
+		r.t.close()
+		r.t = nil
+	}
 	if r.t != nil {
 		r.t.abandon()
 		r.t = nil

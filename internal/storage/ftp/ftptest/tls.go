@@ -104,7 +104,7 @@ const (
 	Password = "a password, secret"
 )
 
-// FTPS starts a server within the process that wants TLS (AUTH TLS), with a folder
+// FTPS starts a server withwithin the process that speaks TLS (AUTH TLS), with a folder
 // of the test behind it. It has MLSD, and no command that sets a file's time. It
 // cannot do implicit TLS: then it refuses PROT P and sends data in the clear; vsftpd
 // can.
@@ -141,7 +141,7 @@ func (s *Server) serve(t testing.TB, config *tls.Config) bool {
 	}
 	server, err := goftp.NewServer(&goftp.Options{
 		Driver: &driver{files, s.Dir}, Auth: &goftp.SimpleAuth{Name: User, Password: Password}, Perm: goftp.NewSimplePerm("someone", "some"),
-		Logger: &goftp.DiscardLogger{}, TLS: true, TLSConfig: config, ExplicitFTPS: true, ForceTLS: true, Hostname: host, Port: number,
+		Logger: &goftp.DiscardLogger{}, TLS: true, TLSConfig: config, ExplicitFTPS: true, Hostname: host, Port: number,
 	})
 	if err != nil {
 		t.Fatal("ftptest:", err)

@@ -1,0 +1,539 @@
+package ftp_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+	"github.com/d6t/d6tpipe-go/internal/storage/ftp"
+	"github.com/d6t/d6tpipe-go/internal/storage/ftp/ftptest"
+	"github.com/d6t/d6tpipe-go/internal/storage/storagetest"
+)
+
+// TestPassiveHost: a server that names another host for the data gets them from its
+// own, and the other sees nobody.
+func TestPassiveHost(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.set("/a", "hello", time.Hour)
+	script := m.script()
+	script.On = func(verb, arg string) string {
+		if verb == "EPSV" {
+			return "500 what?"
+		}
+		return m.on(verb, arg)
+	}
+	var others []net.Listener
+	var accepted atomic.Int32
+	var group sync.WaitGroup
+	script.Passive = func(port int) string {
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", fmt.Sprintf("127.0.0.2:%d", port))
+		if err == nil {
+			others = append(others, l)
+			group.Go(func() {
+				if _, err := l.Accept(); err == nil {
+					accepted.Add(1)
+				}
+			})
+		}
+		return "127,0,0,2"
+	}
+	store := open(t, ftp.Options{Host: script.Start(t).Addr, Connections: 1})
+	require.Equal(t, "hello", string(storagetest.Get(t, store, storage.Object{Key: "a"})))
+	require.Len(t, storagetest.List(t, store, "").Objects, 1)
+	require.NotEmpty(t, others)
+	for _, l := range others {
+		require.NoError(t, l.Close())
+	}
+	group.Wait()
+	require.Zero(t, accepted.Load())
+}
+
+// TestListFormats: what MLSD and LIST may look like, and what must not pass for a
+// listing.
+func TestListFormats(t *testing.T) {
+	t.Parallel()
+	self := "drwxr-xr-x 2 a b 0 Nov 23 12:00 .\r\n"
+	for name, c := range map[string]struct {
+		mlsd bool
+		text string
+		end  string
+		want []string // "key size"; nil for an error
+	}{
+		"unix":                {text: self + "total 3\r\n-rw-r--r--   1 user  group   1234 Jan  5  2020 a b.csv\r\n-rw-r--r--+ 1 user group 0 Nov  3 23:50  lead\r\n", want: []string{" lead 0", "a b.csv 1234"}},
+		"unix, no group":      {text: self + "-rw-r--r-- 1 user 77 Jan  5  2020 x\n", want: []string{"x 77"}},
+		"unix, iso":           {text: self + "-rw-r--r-- 1 user group 77 2020-01-05 10:11 x\r\n", want: []string{"x 77"}},
+		"links and devices":   {text: self + "lrwxrwxrwx 1 a b 4 Jan  5  2020 l -> x\r\ncrw-r--r-- 1 a b 8, 0 Jan  5  2020 null\r\n-rw-r--r-- 1 a b 4 Jan  5  2020 n -> x\r\n", want: []string{"n -> x 4"}},
+		"a file called total": {text: self + "-rw-r--r-- 1 a b 4 Jan  5  2020 total 3\r\n", want: []string{"total 3 4"}},
+		"dos":                 {text: "05-20-26  03:19PM                 12 a b.txt\r\n10-19-2020  03:19AM   7 c\r\n01-02-26  11:00 9 d\r\n", want: []string{"a b.txt 12", "c 7", "d 9"}},
+		"mlsd": {mlsd: true, text: "Type=cdir;Modify=20200101000000; .\r\ntype=file;SIZE=5;modify=20200101000000.123;UNIX.mode=0644; a b\r\ntype=OS.unix=slink:/x;size=3; l\r\nType=pdir; ..\r\n",
+			want: []string{"a b 5"}},
+		"empty mlsd":           {mlsd: true, want: []string{}},
+		"mlsd without a size":  {mlsd: true, text: "type=file;modify=20200101000000; a\r\n"},
+		"mlsd without a type":  {mlsd: true, text: "size=5;modify=20200101000000; a\r\n"},
+		"mlsd, bad time":       {mlsd: true, text: "type=file;size=5;modify=yesterday; a\r\n"},
+		"mlsd, no name":        {mlsd: true, text: "type=file;size=5;\r\n"},
+		"mlsd, negative":       {mlsd: true, text: "type=file;size=-5;modify=20200101000000; a\r\n"},
+		"not a listing":        {text: self + "<html>hello</html>\r\n"},
+		"one odd line":         {text: self + "-rw-r--r-- 1 a b 4 Jan  5  2020 x\r\n-rw-r--r-- 1 a b 4 Januar 5 2020 y\r\n"},
+		"a line cut off":       {text: self + "-rw-r--r-- 1 a b 4 Jan  5  2020 xyz"},
+		"a very long line":     {text: self + strings.Repeat("x", 70_000) + "\r\n"},
+		"truncated":            {text: self + "-rw-r--r-- 1 a b 4 Jan  5  2020 x\r\n", end: "226-Output truncated to 1 matches\r\n226 1 matches total"},
+		"not opened":           {text: "", end: "226 Transfer done (but failed to open directory)."},
+		"truncated mlsd":       {mlsd: true, text: "type=file;size=5;modify=20200101000000; a\r\n", end: "226 Output truncated to 1 matches"},
+		"aborted":              {text: self, end: "426 Connection closed"},
+		"cut":                  {text: self + "-rw-r--r-- 1 a b 4 Jan  5  2020 x\r\n", end: ftptest.Cut},
+		"refused in the end":   {text: self, end: "550 no"},
+		"a number out of hand": {text: self + "-rw-r--r-- 1 a b 99999999999999999999 Jan  5  2020 x\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			script := &ftptest.Script{Features: []string{"EPSV"}}
+			if c.mlsd {
+				script.Features = append(script.Features, "MLST type*;size*;modify*;")
+			}
+			script.Data = func(string, string, int64) string { return c.text }
+			script.End = func(verb, _ string) string { return c.end }
+			store := open(t, ftp.Options{Host: script.Start(t).Addr})
+			l, err := storage.Collect(t.Context(), store, "")
+			if c.want == nil {
+				require.Error(t, err)
+				require.False(t, l.Complete())
+				return
+			}
+			require.NoError(t, err)
+			got := []string{}
+			for _, o := range l.Objects {
+				got = append(got, fmt.Sprint(o.Key, " ", o.Size))
+			}
+			require.Equal(t, c.want, got)
+		})
+	}
+}
+
+// TestHiddenFiles: a server that takes -a for a name is asked again without it.
+func TestHiddenFiles(t *testing.T) {
+	t.Parallel()
+	script := &ftptest.Script{Data: func(_, arg string, _ int64) string {
+		if arg == "-a" {
+			return ""
+		}
+		return "-rw-r--r-- 1 a b 4 Jan  5  2020 x\r\n"
+	}}
+	store := open(t, ftp.Options{Host: script.Start(t).Addr})
+	require.Equal(t, []string{"x"}, storagetest.Keys(storagetest.List(t, store, "")))
+}
+
+// TestNoMLSD: a server may say that it has MLST and know no MLSD.
+func TestNoMLSD(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.set("/x", "abcd", time.Hour)
+	script := m.script()
+	script.Features = append(script.Features, "MLST type*;size*;modify*;")
+	script.On = func(verb, arg string) string {
+		if verb == "MLSD" || verb == "MLST" {
+			return "502 what?"
+		}
+		return m.on(verb, arg)
+	}
+	store := open(t, ftp.Options{Host: script.Start(t).Addr})
+	l := storagetest.List(t, store, "")
+	require.Equal(t, []string{"x"}, storagetest.Keys(l))
+	obj, err := store.Stat(t.Context(), "x")
+	require.NoError(t, err)
+	require.Equal(t, l.Objects[0], obj)
+}
+
+// TestNothingButLIST: without MLST, SIZE and MDTM there is still the size and a
+// coarse time.
+func TestNothingButLIST(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.set("/x", "abcd", 99*24*time.Hour)
+	script := m.script()
+	script.Features = nil
+	script.On = func(verb, arg string) string {
+		if verb == "SIZE" || verb == "MDTM" {
+			return "500 what?"
+		}
+		return m.on(verb, arg)
+	}
+	store := open(t, ftp.Options{Host: script.Start(t).Addr})
+	obj := storagetest.List(t, store, "").Objects[0]
+	stat, err := store.Stat(t.Context(), "x")
+	require.NoError(t, err)
+	require.Equal(t, obj, stat)
+	require.Equal(t, "abcd", string(storagetest.Get(t, store, obj)))
+	_, err = store.Stat(t.Context(), "y")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	put := storagetest.Put(t, store, "new", []byte("hello"))
+	require.Equal(t, "hello", string(storagetest.Get(t, store, put)))
+}
+
+// TestFewCommands: a small file is one transfer and one question, and one connection
+// serves many.
+func TestFewCommands(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.set("/x", "abcd", time.Hour)
+	script := m.script()
+	store := open(t, ftp.Options{Host: script.Start(t).Addr})
+	obj, err := store.Stat(t.Context(), "x")
+	require.NoError(t, err)
+	before := len(script.Commands())
+	for range 3 {
+		storagetest.Get(t, store, obj)
+	}
+	require.Equal(t, strings.Fields(strings.Repeat("EPSV RETR/x MDTM/x ", 3)), strings.Fields(strings.ReplaceAll(strings.Join(script.Commands()[before:], "\n"), " ", "")))
+	_, most := script.Connections()
+	require.LessOrEqual(t, most, 2, "control and data")
+}
+
+func TestNoREST(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.noREST = true
+	m.set("/x", "0123456789", time.Hour)
+	store := open(t, ftp.Options{Host: m.script().Start(t).Addr})
+	obj, err := store.Stat(t.Context(), "x")
+	require.NoError(t, err)
+	for _, tag := range []string{obj.Tag, ""} {
+		obj.Tag = tag
+		r, err := store.Open(t.Context(), obj, 3, 4)
+		require.NoError(t, err)
+		data, err := io.ReadAll(r)
+		require.NoError(t, errors.Join(err, r.Close()))
+		require.Equal(t, "3456", string(data))
+	}
+}
+
+// TestDeafServer: one that loses what comes too early is asked one by one.
+func TestDeafServer(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	for i := range 5 {
+		m.set(fmt.Sprint("/", i), "abcd", time.Hour)
+	}
+	script := m.script()
+	script.Deaf = true
+	store := open(t, ftp.Options{Host: script.Start(t).Addr})
+	require.Len(t, storagetest.List(t, store, "").Objects, 5)
+	obj, err := store.Stat(t.Context(), "1")
+	require.NoError(t, err)
+	require.EqualValues(t, 4, obj.Size)
+}
+
+// TestRename: over a file that exists, where the server does not like it.
+func TestRename(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.noOver = true
+	m.set("/a", "old", time.Hour)
+	store := open(t, ftp.Options{Host: m.script().Start(t).Addr})
+	storagetest.Put(t, store, "a", []byte("newer"))
+	require.Equal(t, []string{"/a"}, m.names())
+	require.Equal(t, "newer", m.get("/a"))
+	m.noRename = "/a"
+	_, err := store.Put(t.Context(), "a", strings.NewReader("x"), 1, storage.Cond{})
+	require.Error(t, err)
+	m.mu.Lock()
+	m.noRename = ""
+	m.mu.Unlock()
+}
+
+// TestRenameFails: the old version is back when the new one cannot take its place.
+func TestRenameFails(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.noOver = true
+	m.set("/a", "old", time.Hour)
+	script := m.script()
+	var moves atomic.Int32
+	script.On = func(verb, arg string) string {
+		if verb == "RNTO" && arg == "/a" && moves.Add(1) == 2 {
+			return "550 no"
+		}
+		return m.on(verb, arg)
+	}
+	store := open(t, ftp.Options{Host: script.Start(t).Addr})
+	_, err := store.Put(t.Context(), "a", strings.NewReader("newer"), 5, storage.Cond{})
+	require.Error(t, err)
+	require.Equal(t, []string{"/a"}, m.names())
+	require.Equal(t, "old", m.get("/a"))
+}
+
+// TestSweep: strays that are a day old by the server's clock go, and nothing else.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	temp := func(digit string) string { return "/.d6tpipe-tmp-" + strings.Repeat(digit, 24) }
+	m.set(temp("a"), "old", 25*time.Hour)
+	m.set(temp("b"), "young", 23*time.Hour)
+	m.set("/.d6tpipe-tmp-other", "whose?", 99*time.Hour)
+	m.set("/x", "data", 99*time.Hour)
+	store := open(t, ftp.Options{Host: m.script().Start(t).Addr})
+	storagetest.Put(t, store, "y", []byte("y"))
+	require.ElementsMatch(t, []string{temp("b"), "/.d6tpipe-tmp-other", "/x", "/y"}, m.names())
+	require.Equal(t, []string{"x", "y"}, storagetest.Keys(storagetest.List(t, store, "")))
+}
+
+// TestAppendingServer: one that takes REST for a wish to append loses the parts of
+// an upload that it would spoil, and says so.
+func TestAppendingServer(t *testing.T) {
+	t.Parallel()
+	for _, noREST := range []bool{false, true} {
+		m := newMemory()
+		m.appends, m.noREST = true, noREST
+		store := open(t, ftp.Options{Host: m.script().Start(t).Addr})
+		parts := store.Multipart()
+		size := int64(16<<20 + 3)
+		u, err := parts.Begin(t.Context(), "a", size, 1<<20)
+		require.NoError(t, err)
+		data := make([]byte, size)
+		one, err := parts.Send(t.Context(), u, 0, bytes.NewReader(data[:16<<20]), 16<<20)
+		require.NoError(t, err)
+		two, err := parts.Send(t.Context(), u, 1, bytes.NewReader(data[16<<20:]), 3)
+		require.NoError(t, err)
+		_, err = parts.Send(t.Context(), u, 1, bytes.NewReader(data[16<<20:]), 3)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		_, err = parts.Arrived(t.Context(), u)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		_, err = parts.Finish(t.Context(), u, []storage.Part{one, two}, storage.Cond{})
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		require.Empty(t, m.names())
+	}
+}
+
+// TestTooMany: a server's limit is kept, whichever way it says so.
+func TestTooMany(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []string{"connect:421 Too many connections", "PASS:530 Sorry, the maximum number of clients is reached", "PASS:530 Login incorrect"} {
+		at, text, _ := strings.Cut(answer, ":")
+		m := newMemory()
+		m.set("/x", strings.Repeat("x", 1000), time.Hour)
+		script := m.script()
+		var mu sync.Mutex
+		logins := 0
+		script.On = func(verb, arg string) string {
+			mu.Lock()
+			defer mu.Unlock()
+			if verb == at {
+				if logins++; logins > 2 {
+					return text
+				}
+			}
+			return m.on(verb, arg)
+		}
+		store := open(t, ftp.Options{Host: script.Start(t).Addr})
+		obj, err := store.Stat(t.Context(), "x")
+		require.NoError(t, err)
+		var group sync.WaitGroup
+		for range 16 {
+			group.Go(func() {
+				for range 5 {
+					r, err := store.Open(t.Context(), obj, 0, -1)
+					if err == nil {
+						err = r.Close()
+					}
+					if err != nil {
+						t.Errorf("%s: %v", answer, err)
+					}
+				}
+			})
+		}
+		group.Wait()
+	}
+}
+
+// TestErrors: what answers mean, and that none of them lets out the password.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	const secret = "pass word 123"
+	for name, c := range map[string]struct {
+		verb, answer string
+		is, not      error
+	}{
+		"wrong password":    {"PASS", "530 not " + secret, fs.ErrPermission, storage.ErrTemporary},
+		"wrong user":        {"USER", "530 no", fs.ErrPermission, storage.ErrTemporary},
+		"full":              {"connect", "421 Too many users", storage.ErrTemporary, fs.ErrPermission},
+		"full at login":     {"PASS", "530 too many users", storage.ErrTemporary, fs.ErrPermission},
+		"shutting down":     {"EPSV", "421 bye " + secret, storage.ErrTemporary, fs.ErrPermission},
+		"no data":           {"STOR", "425 no data connection", storage.ErrTemporary, fs.ErrPermission},
+		"busy":              {"STOR", "450 busy " + secret, storage.ErrTemporary, fs.ErrPermission},
+		"local error":       {"STOR", "451 oops", storage.ErrTemporary, fs.ErrPermission},
+		"no space":          {"STOR", "552 quota " + secret, nil, storage.ErrTemporary},
+		"not allowed":       {"STOR", "553 no", fs.ErrPermission, storage.ErrTemporary},
+		"not allowed 550":   {"STOR", "550 no " + secret, fs.ErrPermission, storage.ErrTemporary},
+		"rename":            {"RNTO", "550 no " + secret, fs.ErrPermission, storage.ErrTemporary},
+		"no more":           {"STOR", ftptest.Cut, storage.ErrTemporary, fs.ErrPermission},
+		"passive nonsense":  {"EPSV", "229 whatever", nil, fs.ErrPermission},
+		"an endless answer": {"STOR", "150-" + strings.Repeat("x\r\n", 1<<20), storage.ErrTemporary, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMemory()
+			script := m.script()
+			var logins atomic.Int32
+			script.On = func(verb, arg string) string {
+				if verb == "PASS" {
+					logins.Add(1)
+				}
+				if verb == c.verb {
+					return c.answer
+				}
+				return m.on(verb, arg)
+			}
+			store := open(t, ftp.Options{Host: script.Start(t).Addr, User: "me", Password: secret})
+			_, err := store.Put(t.Context(), "a", strings.NewReader("x"), 1, storage.Cond{})
+			require.Error(t, err)
+			if c.is != nil {
+				require.ErrorIs(t, err, c.is)
+			}
+			if c.not != nil {
+				require.NotErrorIs(t, err, c.not)
+			}
+			require.NotContains(t, err.Error(), secret)
+			require.NotContains(t, fmt.Sprintf("%+v %#v", err, ftp.Options{Password: secret}), secret)
+			require.LessOrEqual(t, logins.Load(), int32(1), "a login is not tried again")
+			require.Empty(t, m.names())
+		})
+	}
+}
+
+// TestRefusals: 550 for a file that is there is a matter of permission.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.set("/x", "abcd", time.Hour)
+	script := m.script()
+	script.On = func(verb, arg string) string {
+		if (verb == "RETR" || verb == "DELE") && arg == "/x" {
+			return "550 no"
+		}
+		return m.on(verb, arg)
+	}
+	store := open(t, ftp.Options{Host: script.Start(t).Addr})
+	_, err := store.Open(t.Context(), storage.Object{Key: "x"}, 0, -1)
+	require.ErrorIs(t, err, fs.ErrPermission)
+	require.ErrorIs(t, store.Remove(t.Context(), "x"), fs.ErrPermission)
+	_, err = store.Open(t.Context(), storage.Object{Key: "y"}, 0, -1)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NoError(t, store.Remove(t.Context(), "y"))
+}
+
+// TestDeadConnections: what died in the pool is replaced without a word.
+func TestDeadConnections(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.set("/x", "abcd", time.Hour)
+	script := m.script()
+	var timeout atomic.Bool
+	script.On = func(verb, arg string) string {
+		if verb != "connect" && timeout.CompareAndSwap(true, false) {
+			return "421 Timeout"
+		}
+		return m.on(verb, arg)
+	}
+	store := open(t, ftp.Options{Host: script.Start(t).Addr})
+	for i := range 6 {
+		obj, err := store.Stat(t.Context(), "x")
+		require.NoError(t, err)
+		if i%2 == 0 {
+			script.Drop()
+		} else {
+			timeout.Store(true)
+		}
+		require.Equal(t, "abcd", string(storagetest.Get(t, store, obj)))
+		script.Drop()
+		storagetest.Put(t, store, "y", []byte("y"))
+	}
+}
+
+// TestCutTransfers: data that end early are no end of the file.
+func TestCutTransfers(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"226 fine", "426 no", ftptest.Cut} {
+		m := newMemory()
+		m.set("/x", strings.Repeat("x", 200_000), time.Hour)
+		script := m.script()
+		script.Data = func(_, arg string, off int64) string { return m.send("RETR", arg, off)[:100_000] }
+		script.End = func(string, string) string { return end }
+		store := open(t, ftp.Options{Host: script.Start(t).Addr})
+		obj, err := store.Stat(t.Context(), "x")
+		require.NoError(t, err)
+		r, err := store.Open(t.Context(), obj, 0, -1)
+		require.NoError(t, err)
+		n, err := io.Copy(io.Discard, r)
+		require.ErrorIs(t, err, storage.ErrTemporary, end)
+		require.LessOrEqual(t, n, int64(100_000))
+		require.NoError(t, r.Close())
+	}
+}
+
+// TestSilence: whatever a server does not say, a call ends with its context.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"connect", "PASS", "FEAT", "CWD", "EPSV", "LIST", "RETR", "STOR", "SIZE", "MDTM", "RNFR", "DELE", "end", "data"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			m := newMemory()
+			m.set("/x", strings.Repeat("x", 100_000), time.Hour)
+			ctx, cancel := context.WithCancel(t.Context())
+			script := m.script()
+			script.On = func(v, arg string) string {
+				if v == verb {
+					cancel()
+					return ftptest.Hang
+				}
+				return m.on(v, arg)
+			}
+			script.End = func(string, string) string {
+				switch verb {
+				case "end":
+					cancel()
+					return ftptest.Hang
+				case "data":
+					cancel()
+					return ftptest.Keep
+				}
+				return ""
+			}
+			store := open(t, ftp.Options{Host: script.Start(t).Addr})
+			calls := map[string]func() error{
+				"list": func() error { _, err := storage.Collect(ctx, store, ""); return err },
+				"open": func() error {
+					r, err := store.Open(ctx, storage.Object{Key: "x"}, 0, -1)
+					if err != nil {
+						return err
+					}
+					_, err = io.Copy(io.Discard, r)
+					return errors.Join(err, r.Close())
+				},
+				"put": func() error {
+					_, err := store.Put(ctx, "y", strings.NewReader("y"), 1, storage.Cond{})
+					return err
+				},
+				"remove": func() error { return store.Remove(ctx, "x") },
+			}
+			for _, name := range []string{"list", "open", "put", "remove"} {
+				if err := calls[name](); err != nil {
+					require.ErrorIs(t, err, context.Canceled, name)
+				}
+			}
+			require.ErrorIs(t, ctx.Err(), context.Canceled, "the silence was met")
+		})
+	}
+}
