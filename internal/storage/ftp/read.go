@@ -36,7 +36,7 @@ func (s *Store) Open(ctx context.Context, obj storage.Object, off, n int64) (io.
 		if err == nil {
 			return body, nil
 		}
-		again := !fresh && c.stale() && ctx.Err() == nil
+		again := !fresh && r.c != nil && c.stale() && ctx.Err() == nil
 		r.release()
 		if !again {
 			return nil, fail(ctx, "open", obj.Key, err)

@@ -483,6 +483,24 @@ func TestCutTransfers(t *testing.T) {
 	}
 }
 
+// TestLeavingEarly: a server that says nothing on a transfer that was broken off
+// costs the connection, not the bytes.
+func TestLeavingEarly(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.set("/x", strings.Repeat("x", 200_000), time.Hour)
+	script := m.script()
+	script.End = func(string, string) string { return ftptest.Hang }
+	store := open(t, ftp.Options{Host: script.Start(t).Addr, Connections: 1})
+	obj, err := store.Stat(t.Context(), "x")
+	require.NoError(t, err)
+	r, err := store.Open(t.Context(), obj, 10, 20)
+	require.NoError(t, err)
+	data, err := io.ReadAll(r)
+	require.NoError(t, errors.Join(err, r.Close()))
+	require.Len(t, data, 20)
+}
+
 // TestSilence: whatever a server does not say, a call ends with its context.
 func TestSilence(t *testing.T) {
 	t.Parallel()

@@ -239,7 +239,7 @@ func (c *session) closePassive() {
 
 func (c *session) listen() int {
 	c.closePassive()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it ends with the session
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0
 	}

@@ -1,0 +1,190 @@
+package ftp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+)
+
+// publish gives the temporary file its name.
+func (u *upload) publish(c *conn) (storage.Object, error) {
+	e, err := c.look(u.temp)
+	if err != nil {
+		return storage.Object{}, err
+	}
+	if e.size != u.size {
+		return storage.Object{}, fmt.Errorf("%w: the server has %d bytes instead of %d", storage.ErrTemporary, e.size, u.size)
+	}
+	if err := c.sweep(path.Dir(u.temp), e.time); err != nil {
+		return storage.Object{}, err
+	}
+	old, err := c.look(u.path)
+	exists := err == nil && old.kind == isFile
+	switch {
+	case err != nil && !refused(err) && !errors.Is(err, fs.ErrNotExist):
+		return storage.Object{}, err
+	case u.cond.Absent && exists, u.cond.Tag != "" && (!exists || old.tag() != u.cond.Tag):
+		return storage.Object{}, storage.ErrChanged
+	case exists && old.tag() == e.tag():
+		if e, err = u.distinguish(c, e); err != nil {
+			return storage.Object{}, err
+		}
+	}
+	if err := u.rename(c, exists); err != nil {
+		return storage.Object{}, err
+	}
+	return e.object(u.key), nil
+}
+
+// distinguish gives the temporary file another time than that of e, and with it
+// another tag.
+func (u *upload) distinguish(c *conn, e entry) (entry, error) {
+	old := e.tag()
+	if e.size == 0 || e.time.IsZero() {
+		return e, nil // what is empty is the same; and of what has no time nothing can be told
+	}
+	stamp := e.time.Add(time.Second).Format("20060102150405") + " " + u.temp
+	for _, command := range []string{"MFMT ", "MDTM "} { // the second is vsftpd's; for others it names a file that is not there
+		verb := strings.TrimSpace(command)
+		if verb == "MFMT" && !c.store.lists(verb) || !c.store.has("MDTM") && verb == "MDTM" {
+			continue
+		}
+		if err := c.expect(2, command+stamp); err != nil && !refused(err) {
+			return e, err
+		} else if err == nil {
+			if now, err := c.look(u.temp); err != nil || now.tag() != old {
+				return now, err
+			}
+		}
+	}
+	return u.touch(c, e)
+}
+
+// touch writes the last byte again until the server's clock shows another second.
+func (u *upload) touch(c *conn, e entry) (entry, error) {
+	const pause, tries = 300 * time.Millisecond, 5
+	old := e.tag()
+	last, err := c.content(u.temp, u.size-1)
+	for try := 0; err == nil && try < tries && e.tag() == old && e.size == u.size; try++ {
+		if err = sleep(c.ctx, pause); err == nil {
+			err = c.write(u.temp, u.size-1, strings.NewReader(last))
+		}
+		if err == nil {
+			e, err = c.look(u.temp)
+		}
+	}
+	if err == nil && (e.size != u.size || e.tag() == old) {
+		err = fmt.Errorf("%w: the new version cannot be told from the old one", storage.ErrTemporary)
+	}
+	return e, err
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// rename moves the temporary file to its name.
+func (u *upload) rename(c *conn, exists bool) error {
+	err := c.move(u.temp, u.path)
+	if err == nil || !refused(err) {
+		return err
+	}
+	if !exists {
+		return u.noName(c, err)
+	}
+	aside := path.Join(path.Dir(u.path), tempName())
+	if err := c.move(u.path, aside); err != nil {
+		return denied(err)
+	}
+	if err := c.move(u.temp, u.path); err != nil {
+		if back := c.move(aside, u.path); back != nil {
+			return fmt.Errorf("%w; the old version is left as %q: %w", err, path.Base(aside), back)
+		}
+		return denied(err)
+	}
+	return c.expect(2, "DELE "+aside)
+}
+
+// noName says why a file cannot get a name that no file has.
+func (u *upload) noName(c *conn, refusal error) error {
+	e, err := c.find(u.path)
+	if err == nil && e.kind == isFolder {
+		return fmt.Errorf("%q on the server is a folder", u.path)
+	}
+	return denied(refusal)
+}
+
+func (c *conn) move(from, to string) error {
+	if err := c.expect(350, "RNFR "+from); err != nil {
+		return err
+	}
+	return c.expect(2, "RNTO "+to)
+}
+
+// sweep removes the temporary files in dir that nobody will finish, once in the
+// life of a Store. The server's clock is that of now, the time of a file that it
+// has just got.
+func (c *conn) sweep(dir string, now time.Time) error {
+	if now.IsZero() || !c.store.firstVisit(dir) {
+		return nil
+	}
+	entries, err := c.everything(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.kind != isFile || !isTemp(e.name) {
+			continue
+		}
+		p := path.Join(dir, e.name)
+		e, err := c.look(p)
+		if err == nil && e.time.Before(now.Add(-staleAfter)) {
+			err = c.expect(2, "DELE "+p)
+		}
+		if err != nil && !refused(err) { // it is gone, or somebody else's
+			return err
+		}
+	}
+	return nil
+}
+
+// mostFolders is how many a Store remembers.
+const mostFolders = 10_000
+
+// firstVisit reports whether dir was not swept yet.
+func (l *learned) firstVisit(dir string) bool { return l.note(&l.swept, dir) }
+
+// firstPut reports whether dir is not known to be there.
+func (l *learned) firstPut(dir string) bool { return l.note(&l.folders, dir) }
+
+// left forgets that dir was there.
+func (l *learned) left(dir string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.folders, dir)
+}
+
+// note adds dir to a set, and reports whether it was not in it.
+func (l *learned) note(set *map[string]bool, dir string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if *set == nil || len(*set) >= mostFolders {
+		*set = map[string]bool{}
+	}
+	first := !(*set)[dir]
+	(*set)[dir] = true
+	return first
+}
