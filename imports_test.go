@@ -76,7 +76,7 @@ var laws = []law{{
 	breach: [2]string{".", "./internal/wire"},
 }, {
 	of:     []string{".", "./examples/...", "./cmd/..."},
-	never:  []string{"testing", "testing/...", "github.com/stretchr/testify/...", "go.uber.org/goleak/...", "./internal/apitest/...", "./internal/storage/storagetest/...", "./internal/storage/sftp/sftptest/..."},
+	never:  []string{"testing", "testing/...", "github.com/stretchr/testify/...", "go.uber.org/goleak/...", "./internal/apitest/...", "./internal/storage/storagetest/...", "./internal/storage/sftp/sftptest/...", "./internal/storage/ftp/ftptest/..."},
 	why:    "test code in a program is dead weight and registers flags",
 	breach: [2]string{".", "testing"},
 }, {
@@ -101,6 +101,7 @@ var laws = []law{{
 	why:    "it is the tests' other server; as a client it takes a lost connection for the end of a folder",
 	breach: [2]string{"./internal/storage/sftp", "github.com/pkg/sftp"},
 }, {
+	of:     []string{"./..."},
 	but:    []string{"./internal/storage/ftp/ftptest"},
 	never:  []string{"goftp.io/..."},
 	why:    "it is an FTP server, for the tests of the client; nobody else needs one",

@@ -35,13 +35,16 @@ func TestPassiveHost(t *testing.T) {
 		}
 		return m.on(verb, arg)
 	}
+	var mu sync.Mutex
 	var others []net.Listener
 	var accepted atomic.Int32
 	var group sync.WaitGroup
 	script.Passive = func(port int) string {
 		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", fmt.Sprintf("127.0.0.2:%d", port))
 		if err == nil {
+			mu.Lock()
 			others = append(others, l)
+			mu.Unlock()
 			group.Go(func() {
 				if _, err := l.Accept(); err == nil {
 					accepted.Add(1)
@@ -53,6 +56,8 @@ func TestPassiveHost(t *testing.T) {
 	store := open(t, ftp.Options{Host: script.Start(t).Addr, Connections: 1})
 	require.Equal(t, "hello", string(storagetest.Get(t, store, storage.Object{Key: "a"})))
 	require.Len(t, storagetest.List(t, store, "").Objects, 1)
+	mu.Lock()
+	defer mu.Unlock()
 	require.NotEmpty(t, others)
 	for _, l := range others {
 		require.NoError(t, l.Close())
@@ -246,12 +251,12 @@ func TestRename(t *testing.T) {
 	storagetest.Put(t, store, "a", []byte("newer"))
 	require.Equal(t, []string{"/a"}, m.names())
 	require.Equal(t, "newer", m.get("/a"))
+	m.mu.Lock()
 	m.noRename = "/a"
+	m.mu.Unlock()
 	_, err := store.Put(t.Context(), "a", strings.NewReader("x"), 1, storage.Cond{})
 	require.Error(t, err)
-	m.mu.Lock()
-	m.noRename = ""
-	m.mu.Unlock()
+	require.Equal(t, "newer", m.get(m.names()[0]), "it is left under another name")
 }
 
 // TestRenameFails: the old version is back when the new one cannot take its place.
@@ -481,6 +486,70 @@ func TestCutTransfers(t *testing.T) {
 		require.LessOrEqual(t, n, int64(100_000))
 		require.NoError(t, r.Close())
 	}
+}
+
+// TestLostBytes: a server that says that all went well and has not got all.
+func TestLostBytes(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.set("/x", "old", time.Hour)
+	script := m.script()
+	script.Store = func(verb, arg string, off int64, data string) { m.store(verb, arg, off, data[:len(data)-1]) }
+	store := open(t, ftp.Options{Host: script.Start(t).Addr})
+	_, err := store.Put(t.Context(), "x", strings.NewReader("newer"), 5, storage.Cond{})
+	require.ErrorIs(t, err, storage.ErrTemporary)
+	require.Equal(t, []string{"/x"}, m.names())
+	require.Equal(t, "old", m.get("/x"))
+}
+
+// TestVanishedFiles: a file whose time cannot be had is left out when it is gone, and
+// an error when it is not.
+func TestVanishedFiles(t *testing.T) {
+	t.Parallel()
+	for _, gone := range []bool{true, false} {
+		m := newMemory()
+		m.set("/x", "x", time.Hour)
+		m.set("/y", "y", time.Hour)
+		script := m.script()
+		script.On = func(verb, arg string) string {
+			if verb == "MDTM" && arg == "/x" {
+				if gone {
+					m.mu.Lock()
+					delete(m.files, "/x")
+					m.mu.Unlock()
+				}
+				return "550 no"
+			}
+			return m.on(verb, arg)
+		}
+		store := open(t, ftp.Options{Host: script.Start(t).Addr})
+		l, err := storage.Collect(t.Context(), store, "")
+		require.Equal(t, gone, err == nil, "%v", err)
+		require.Equal(t, gone, l.Complete())
+		if gone {
+			require.Equal(t, []string{"y"}, storagetest.Keys(l))
+		}
+	}
+}
+
+// TestCarelessServer: folders are not removed from a server that removes what is in
+// them too.
+func TestCarelessServer(t *testing.T) {
+	t.Parallel()
+	script := &ftptest.Script{
+		Features: []string{"EPSV", "MLST type*;size*;modify*;"},
+		Data:     func(string, string, int64) string { return "type=file;size=5;modify=20200101000000; keep\r\n" },
+	}
+	store := open(t, ftp.Options{Host: script.Start(t).Addr, Root: "/root"})
+	require.NoError(t, store.Remove(t.Context(), "folder/a"))
+	removed := 0
+	for _, command := range script.Commands() {
+		if dir, ok := strings.CutPrefix(command, "RMD "); ok {
+			require.Contains(t, dir, "/.d6tpipe-tmp-", "only what was made to try it")
+			removed++
+		}
+	}
+	require.NotZero(t, removed)
 }
 
 // TestLeavingEarly: a server that says nothing on a transfer that was broken off
