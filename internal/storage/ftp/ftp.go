@@ -256,12 +256,9 @@ func (c *conn) prune(dir string) error {
 		if ok, err := c.removesOnlyEmpty(); err != nil {
 			return err
 		} else if !ok {
-			entries, err := c.entries(dir)
-			if err != nil && !refused(err) {
+			empty, err := c.empty(dir)
+			if err != nil || !empty {
 				return err
-			}
-			if err != nil || len(entries) > 0 {
-				return nil
 			}
 		}
 		err := c.expect(2, "RMD "+dir)
@@ -274,6 +271,20 @@ func (c *conn) prune(dir string) error {
 		}
 	}
 	return nil
+}
+
+// empty reports whether there is nothing at all in dir, as far as we may see.
+func (c *conn) empty(dir string) (bool, error) {
+	entries, err := c.everything(dir)
+	if refused(err) {
+		return false, nil
+	}
+	for _, e := range entries {
+		if e.kind != isSelf {
+			return false, err
+		}
+	}
+	return err == nil, err
 }
 
 // removesOnlyEmpty tries out, once, whether the server refuses to remove a folder

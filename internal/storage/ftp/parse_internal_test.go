@@ -3,7 +3,18 @@ package ftp
 import (
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
 )
+
+// TestSend: should a name with a line break get that far, it gets no further.
+func TestSend(t *testing.T) {
+	for _, name := range []string{"a\r\nDELE b", "a\nb", "a\rb", "a\x00b", "a\xffb", "a\x1bb", "a\x7fb"} {
+		require.ErrorIs(t, (&conn{}).send("DELE /"+name), storage.ErrKey)
+	}
+}
 
 func FuzzListLine(f *testing.F) {
 	for _, line := range []string{

@@ -360,6 +360,9 @@ func TestTooMany(t *testing.T) {
 			})
 		}
 		group.Wait()
+		mu.Lock()
+		require.LessOrEqual(t, logins, 2+16, "it is not asked again and again")
+		mu.Unlock()
 	}
 }
 
@@ -538,7 +541,9 @@ func TestCarelessServer(t *testing.T) {
 	t.Parallel()
 	script := &ftptest.Script{
 		Features: []string{"EPSV", "MLST type*;size*;modify*;"},
-		Data:     func(string, string, int64) string { return "type=file;size=5;modify=20200101000000; keep\r\n" },
+		Data: func(string, string, int64) string {
+			return "type=file;size=5;modify=20200101000000; .d6tpipe-tmp-of-another\r\n"
+		},
 	}
 	store := open(t, ftp.Options{Host: script.Start(t).Addr, Root: "/root"})
 	require.NoError(t, store.Remove(t.Context(), "folder/a"))
@@ -552,22 +557,24 @@ func TestCarelessServer(t *testing.T) {
 	require.NotZero(t, removed)
 }
 
-// TestLeavingEarly: a server that says nothing on a transfer that was broken off
-// costs the connection, not the bytes.
+// TestLeavingEarly: a server that says nothing on a transfer that was broken off, or
+// too much, costs the connection and not the bytes.
 func TestLeavingEarly(t *testing.T) {
 	t.Parallel()
-	m := newMemory()
-	m.set("/x", strings.Repeat("x", 200_000), time.Hour)
-	script := m.script()
-	script.End = func(string, string) string { return ftptest.Hang }
-	store := open(t, ftp.Options{Host: script.Start(t).Addr, Connections: 1})
-	obj, err := store.Stat(t.Context(), "x")
-	require.NoError(t, err)
-	r, err := store.Open(t.Context(), obj, 10, 20)
-	require.NoError(t, err)
-	data, err := io.ReadAll(r)
-	require.NoError(t, errors.Join(err, r.Close()))
-	require.Len(t, data, 20)
+	for _, end := range []string{ftptest.Hang, "426 cut\r\n226 done", "226 done"} {
+		m := newMemory()
+		m.set("/x", strings.Repeat("x", 200_000), time.Hour)
+		script := m.script()
+		script.End = func(string, string) string { return end }
+		store := open(t, ftp.Options{Host: script.Start(t).Addr, Connections: 1})
+		obj, err := store.Stat(t.Context(), "x")
+		require.NoError(t, err)
+		r, err := store.Open(t.Context(), obj, 10, 20)
+		require.NoError(t, err)
+		data, err := io.ReadAll(r)
+		require.NoError(t, errors.Join(err, r.Close()))
+		require.Len(t, data, 20)
+	}
 }
 
 // TestSilence: whatever a server does not say, a call ends with its context.
