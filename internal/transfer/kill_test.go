@@ -19,6 +19,8 @@ import (
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/storage/dir"
+	"github.com/d6t/d6tpipe-go/internal/storage/ftp"
+	"github.com/d6t/d6tpipe-go/internal/storage/ftp/ftptest"
 	"github.com/d6t/d6tpipe-go/internal/storage/s3"
 	"github.com/d6t/d6tpipe-go/internal/storage/s3/s3test"
 	"github.com/d6t/d6tpipe-go/internal/storage/sftp"
@@ -45,6 +47,9 @@ func (e end) open() (storage.Store, error) {
 	switch e.Kind {
 	case "s3":
 		return s3.New(e.S3)
+	case "ftp":
+		l := e.Login
+		return ftp.New(ftp.Options{Host: l.Host, User: l.User, Password: l.Password, Root: l.Root})
 	case "sftp":
 		l := e.Login
 		return sftp.New(sftp.Options{Host: l.Host, User: l.User, Key: l.Key, Fingerprint: l.Fingerprint, Root: l.Root})
@@ -64,6 +69,13 @@ var ends = map[string]func(t *testing.T) func(t *testing.T) end{
 			return end{Kind: "s3", Folder: filepath.Join(g.Dir, bucket), S3: s3.Options{
 				Endpoint: g.Endpoint, Region: g.Region, Bucket: bucket, AccessKey: g.AccessKey, SecretKey: g.SecretKey, PartSize: 5 << 20,
 			}}
+		}
+	},
+	"ftp": func(t *testing.T) func(t *testing.T) end {
+		server := ftptest.VSFTPD(t)
+		return func(t *testing.T) end {
+			root := server.Folder(t)
+			return end{Kind: "ftp", Folder: filepath.Join(server.Dir, root), Login: login{Host: server.Addr, Root: root}}
 		}
 	},
 	"sftp": func(t *testing.T) func(t *testing.T) end {
