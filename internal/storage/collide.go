@@ -2,6 +2,8 @@ package storage
 
 import (
 	"fmt"
+	"hash/maphash"
+	"iter"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -24,24 +26,25 @@ var joiners = strings.NewReplacer("\u200c", "", "\u200d", "")
 // would win depends on the order of writing. The result is sorted by key and does
 // not depend on the order of keys; a key that occurs twice collides with itself.
 func Collisions(keys []string) []*KeyError {
-	return slices.SortedFunc(slices.Values(collide(keys)), func(a, b *KeyError) int { return strings.Compare(a.Key, b.Key) })
+	return slices.SortedFunc(slices.Values(collide(slices.Values(keys))), func(a, b *KeyError) int { return strings.Compare(a.Key, b.Key) })
 }
 
 type foldedKey struct{ folded, key string }
 
 // collide looks for suspects first, because most listings have none; only keys at
 // or below one are sorted into groups.
-func collide(keys []string) (refused []*KeyError) {
-	names := make([]foldedKey, len(keys))
-	fold := folder()
-	for i, key := range keys {
-		names[i] = foldedKey{fold(key), key}
-	}
-	suspects := suspects(names)
+func collide(keys iter.Seq[string]) (refused []*KeyError) {
+	suspects := suspects(keys)
 	if len(suspects) == 0 {
 		return nil
 	}
-	names = slices.DeleteFunc(names, func(n foldedKey) bool { return !below(suspects, n.folded) })
+	var names []foldedKey
+	fold := folder()
+	for key := range keys {
+		if folded := fold(key); below(suspects, folded) {
+			names = append(names, foldedKey{folded, key})
+		}
+	}
 	slices.SortFunc(names, func(a, b foldedKey) int {
 		if c := comparePaths(a.folded, b.folded); c != 0 {
 			return c
@@ -52,19 +55,29 @@ func collide(keys []string) (refused []*KeyError) {
 }
 
 // suspects returns the folded names that occur twice, and those of files that are
-// folders too.
-func suspects(names []foldedKey) map[string]bool {
-	files := make(map[string]struct{}, len(names))
-	found := map[string]bool{}
-	for _, n := range names {
-		before := len(files)
-		if files[n.folded] = struct{}{}; len(files) == before {
-			found[n.folded] = true
+// folders too. It knows the names by their hashes: one that only shares its hash
+// with another is looked at, and found to be alone.
+func suspects(keys iter.Seq[string]) map[string]bool {
+	seed, fold := maphash.MakeSeed(), folder()
+	var files []uint64
+	for key := range keys {
+		files = append(files, maphash.String(seed, fold(key)))
+	}
+	slices.Sort(files)
+	twice := map[uint64]bool{}
+	for i := 1; i < len(files); i++ {
+		if files[i] == files[i-1] {
+			twice[files[i]] = true
 		}
 	}
+	found := map[string]bool{}
 	last := ""
-	for _, n := range names {
-		folder := n.folded[:strings.LastIndexByte(n.folded, '/')+1]
+	for key := range keys {
+		folded := fold(key)
+		if len(twice) > 0 && twice[maphash.String(seed, folded)] {
+			found[folded] = true
+		}
+		folder := folded[:strings.LastIndexByte(folded, '/')+1]
 		if folder == last {
 			continue // most files lie beside the one before
 		}
@@ -73,7 +86,7 @@ func suspects(names []foldedKey) map[string]bool {
 			if folder[i] != '/' {
 				continue
 			}
-			if _, ok := files[folder[:i]]; ok {
+			if _, ok := slices.BinarySearch(files, maphash.String(seed, folder[:i])); ok {
 				found[folder[:i]] = true
 			}
 		}

@@ -35,7 +35,13 @@ func (l Listing) Find(key string) (Object, bool) {
 // not complete. A remote that yields what was not asked for is an error too: what
 // else it says cannot be trusted.
 func Collect(ctx context.Context, store Store, prefix string) (Listing, error) {
-	var seen []Object
+	return CollectAbout(ctx, store, prefix, 0)
+}
+
+// CollectAbout is Collect for a listing of which about so many objects are expected:
+// memory for these is taken at once, and not in steps that each copy what there was.
+func CollectAbout(ctx context.Context, store Store, prefix string, about int) (Listing, error) {
+	seen := make([]Object, 0, about)
 	err := collect(ctx, store, prefix, &seen)
 	l := sortOut(seen)
 	l.complete = err == nil
@@ -68,14 +74,18 @@ func sortOut(seen []Object) (l Listing) {
 		}
 		good = append(good, obj)
 	}
-	keys := make([]string, len(good))
-	for i, obj := range good {
-		keys[i] = obj.Key
-	}
-	l.Refused = append(hostile, collide(keys)...)
+	l.Refused = append(hostile, collide(func(yield func(string) bool) {
+		for i := range good {
+			if !yield(good[i].Key) {
+				return
+			}
+		}
+	})...)
 	slices.SortFunc(l.Refused, func(a, b *KeyError) int { return strings.Compare(a.Key, b.Key) })
 	l.Refused = slices.CompactFunc(l.Refused, func(a, b *KeyError) bool { return a.Key == b.Key })
-	slices.SortFunc(good, func(a, b Object) int { return strings.Compare(a.Key, b.Key) })
+	if byKey := func(a, b Object) int { return strings.Compare(a.Key, b.Key) }; !slices.IsSortedFunc(good, byKey) {
+		slices.SortFunc(good, byKey)
+	}
 	l.Objects = slices.DeleteFunc(good, func(o Object) bool { return refuses(l.Refused, o.Key) })
 	return l
 }

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"io"
 	"iter"
 	"math/rand/v2"
@@ -177,17 +178,15 @@ func mayPass(err error) bool {
 
 func (r *retry) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
-		seen := map[string]int{} // the last attempt that listed the key
+		var seen yielded
 		stopped := false
-		attempt := 0
 		for failures := 1; ; failures++ {
-			before := len(seen)
-			attempt++
-			err := r.list(ctx, prefix, seen, attempt, func(obj Object) bool {
+			before := seen.count
+			err := r.list(ctx, prefix, &seen, func(obj Object) bool {
 				stopped = !yield(obj, nil)
 				return !stopped
 			})
-			if len(seen) > before {
+			if seen.count > before {
 				failures = 1
 			}
 			if err == nil || stopped {
@@ -197,20 +196,19 @@ func (r *retry) List(ctx context.Context, prefix string) iter.Seq2[Object, error
 				yield(Object{}, err)
 				return
 			}
+			seen.startOver()
 		}
 	}
 }
 
 // list goes through one listing and yields what earlier attempts have not seen. A
 // key that the remote doubles stays doubled: the caller must learn of it.
-func (r *retry) list(ctx context.Context, prefix string, seen map[string]int, attempt int, yield func(Object) bool) error {
+func (r *retry) list(ctx context.Context, prefix string, seen *yielded, yield func(Object) bool) error {
 	for obj, err := range r.Store.List(ctx, prefix) {
 		if err != nil {
 			return err
 		}
-		last, ok := seen[obj.Key]
-		seen[obj.Key] = attempt
-		if ok && last != attempt {
+		if !seen.add(obj.Key) {
 			continue
 		}
 		if !yield(obj) {
@@ -218,6 +216,41 @@ func (r *retry) list(ctx context.Context, prefix string, seen map[string]int, at
 		}
 	}
 	return ctx.Err()
+}
+
+// yielded are the keys that a listing has yielded, for the case that it has to start
+// over. Of each it keeps 128 bits of hash with seeds that nobody knows: a listing of
+// a million would otherwise be held twice, and two keys that share them are less
+// likely than a bit that flips in memory.
+type yielded struct {
+	count int
+	seeds [2]maphash.Seed
+	now   [][2]uint64            // of this attempt
+	done  map[[2]uint64]struct{} // of those before; nil when there are none
+}
+
+// add reports whether no earlier attempt had the key.
+func (y *yielded) add(key string) bool {
+	if y.count == 0 {
+		y.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+	}
+	hash := [2]uint64{maphash.String(y.seeds[0], key), maphash.String(y.seeds[1], key)}
+	if _, ok := y.done[hash]; ok {
+		return false
+	}
+	y.count++
+	y.now = append(y.now, hash)
+	return true
+}
+
+func (y *yielded) startOver() {
+	if y.done == nil {
+		y.done = make(map[[2]uint64]struct{}, len(y.now))
+	}
+	for _, hash := range y.now {
+		y.done[hash] = struct{}{}
+	}
+	y.now = y.now[:0]
 }
 
 func (r *retry) Stat(ctx context.Context, key string) (obj Object, err error) {

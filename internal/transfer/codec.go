@@ -54,6 +54,9 @@ func (l *manifestLog) entries() []Entry {
 			kept = append(kept, e)
 		}
 	}
+	if len(kept) < len(all)*3/4 {
+		kept = slices.Clone(kept) // what was superseded need not be kept
+	}
 	return kept
 }
 
@@ -161,8 +164,42 @@ func batchAfter(data []byte) bool {
 	}
 }
 
-// readRecords appends the records of a payload. Their strings share its memory.
+// readRecords appends the records of a payload.
 func readRecords(to []Entry, payload string) ([]Entry, bool) {
+	before := len(to)
+	to, ok := decodeRecords(slices.Grow(to, len(payload)/recordGuess), payload)
+	if ok {
+		pack(to[before:])
+	}
+	return to, ok
+}
+
+// recordGuess is about how many bytes a record has.
+const recordGuess = 110
+
+// pack moves the texts of entries into one, so that the payload in which they were
+// need not be kept.
+func pack(entries []Entry) {
+	size := 0
+	for i := range entries {
+		size += len(entries[i].Key) + len(entries[i].Tag)
+	}
+	var all strings.Builder
+	all.Grow(size)
+	for i := range entries {
+		all.WriteString(entries[i].Key)
+		all.WriteString(entries[i].Tag)
+	}
+	rest := all.String()
+	for i := range entries {
+		e := &entries[i]
+		e.Key, rest = rest[:len(e.Key)], rest[len(e.Key):]
+		e.Tag, rest = rest[:len(e.Tag)], rest[len(e.Tag):]
+	}
+}
+
+// decodeRecords is readRecords with strings that share the payload's memory.
+func decodeRecords(to []Entry, payload string) ([]Entry, bool) {
 	d := decoder{rest: payload}
 	for d.rest != "" && !d.bad {
 		var e Entry

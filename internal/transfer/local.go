@@ -54,6 +54,12 @@ func (s *Sync) ScanLocal(ctx context.Context) (LocalListing, error) {
 }
 
 func (s *Sync) scanLocal(ctx context.Context) (l LocalListing, err error) {
+	return s.scanLocalAbout(ctx, 0)
+}
+
+// scanLocalAbout is scanLocal for a folder in which about so many files are expected.
+func (s *Sync) scanLocalAbout(ctx context.Context, about int) (l LocalListing, err error) {
+	l.Files = make([]LocalFile, 0, about)
 	root, err := os.OpenRoot(s.cfg.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil

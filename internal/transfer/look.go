@@ -72,17 +72,17 @@ func (s *Sync) plan(ctx context.Context, req Request) (*Plan, error) {
 
 // ScanRemote lists the remote. An error means that the listing is not complete.
 func (s *Sync) ScanRemote(ctx context.Context) (storage.Listing, error) {
-	l, err := s.scanRemote(ctx)
+	l, err := s.scanRemote(ctx, 0)
 	l.Objects = deleteFunc(l.Objects, func(o storage.Object) bool { return !s.cfg.Match(o.Key) })
 	l.Refused = deleteFunc(l.Refused, func(e *storage.KeyError) bool { return !s.cfg.Match(e.Key) })
 	return l, err
 }
 
-func (s *Sync) scanRemote(ctx context.Context) (storage.Listing, error) {
+func (s *Sync) scanRemote(ctx context.Context, about int) (storage.Listing, error) {
 	if s.cfg.Store == nil {
 		return storage.Listing{}, errNoStore
 	}
-	l, err := storage.Collect(ctx, s.cfg.Store, "")
+	l, err := storage.CollectAbout(ctx, s.cfg.Store, "", about)
 	if err == nil && !l.Complete() {
 		err = errors.New("transfer: the listing of the remote is not complete")
 	}
@@ -103,12 +103,12 @@ func (s *Sync) look(ctx context.Context) (in states, err error) {
 	in.base = in.known
 	g, inner := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		l, err := s.scanRemote(inner)
+		l, err := s.scanRemote(inner, len(in.known))
 		in.remote, in.refused = l.Objects, l.Refused
 		return err
 	})
 	g.Go(func() error {
-		l, err := s.scanLocal(inner)
+		l, err := s.scanLocalAbout(inner, len(in.known))
 		in.local, in.unfit = l.Files, l.Refused
 		return err
 	})

@@ -143,7 +143,7 @@ func (w *writer) close() error {
 	if err != nil {
 		return err
 	}
-	if w.m.records <= 2*len(entries)+1000 {
+	if w.m.records <= len(entries)+len(entries)/2+1000 {
 		return nil
 	}
 	return atomicfile.Write(w.m.path, encodeLog(entries), 0o600)

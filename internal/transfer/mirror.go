@@ -99,11 +99,11 @@ func (s *Sync) lookAtBoth(ctx context.Context, w *writer) (in states, err error)
 	g, inner := errgroup.WithContext(ctx)
 	var from storage.Listing
 	g.Go(func() (err error) {
-		from, err = storage.Collect(inner, s.cfg.From, "")
+		from, err = storage.CollectAbout(inner, s.cfg.From, "", len(in.known))
 		return err
 	})
 	g.Go(func() error {
-		l, err := s.scanRemote(inner)
+		l, err := s.scanRemote(inner, len(in.known))
 		in.remote, in.refused = l.Objects, l.Refused
 		return err
 	})

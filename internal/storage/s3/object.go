@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"crypto/md5"
 	"encoding/hex"
 	"strings"
 	"time"
@@ -12,7 +13,18 @@ import (
 func (s *Store) object(key string, size int64, modified time.Time, etag string) storage.Object {
 	obj := storage.Object{Key: key, Size: size, ModTime: modified.UTC(), Tag: trimETag(etag)}
 	if !s.opts.NoSums && isMD5(obj.Tag) {
-		obj.Sum = "md5:" + strings.ToLower(obj.Tag)
+		obj.Sum = md5Prefix + strings.ToLower(obj.Tag)
+	}
+	return obj
+}
+
+const md5Prefix = "md5:"
+
+// listed is object for what a page has.
+func (s *Store) listed(e *entry) storage.Object {
+	obj := storage.Object{Key: e.Key, Size: *e.Size, ModTime: e.LastModified.UTC(), Tag: e.ETag}
+	if !s.opts.NoSums && isMD5(obj.Tag) {
+		obj.Sum = strings.ToLower(e.sum) // which is the same text when there is nothing to lower
 	}
 	return obj
 }
@@ -24,6 +36,10 @@ func trimETag(etag string) string {
 
 // isMD5 tells a plain MD5 from the tag of an object of several parts, "<hex>-N".
 func isMD5(tag string) bool {
-	_, err := hex.DecodeString(tag)
-	return err == nil && len(tag) == 32
+	var sum [md5.Size]byte
+	if len(tag) != hex.EncodedLen(len(sum)) {
+		return false
+	}
+	_, err := hex.Decode(sum[:], []byte(tag))
+	return err == nil
 }
