@@ -478,6 +478,7 @@ func TestRenewReaders(t *testing.T) {
 		require.NoError(t, err)
 		_, err = store.Open(t.Context(), storage.Object{Key: "none"}, 0, -1)
 		require.ErrorIs(t, err, fs.ErrNotExist)
+		storagetest.List(t, store, "")
 		idle, err := store.Open(t.Context(), obj, 0, 10)
 		require.NoError(t, err)
 		other, err := store.Open(t.Context(), obj, 0, 10)
