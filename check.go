@@ -32,7 +32,8 @@ type CheckOptions struct {
 	// Progress is told of each case as it ends.
 	Progress func(CheckCase)
 	// IdleTimeout and LocalFolders are those of [OpenOptions]; nil folders are all
-	// of this machine. Set LocalFolders when a server wrote the remote's settings.
+	// of this machine, and its keys may be used. Set LocalFolders when a server wrote
+	// the remote's settings.
 	IdleTimeout  time.Duration
 	LocalFolders []string
 }
@@ -154,7 +155,7 @@ func check(ctx context.Context, remote RemoteSettings, o CheckOptions) (CheckRep
 	found, err := conform.Run(ctx, conform.Remote{
 		Dir: dir, ReadOnly: o.ReadOnly,
 		Open: func(context.Context) (storage.Store, error) {
-			store, err := openStore(where, OpenOptions{IdleTimeout: o.IdleTimeout, LocalFolders: o.LocalFolders})
+			store, err := openStore(where, OpenOptions{IdleTimeout: o.IdleTimeout, LocalFolders: o.LocalFolders, LocalKeys: o.LocalFolders == nil})
 			if err != nil {
 				return nil, err
 			}

@@ -36,18 +36,33 @@ type OpenOptions struct {
 	ReadCache int64
 	// Credentials are used instead of those that the repo API gives.
 	Credentials Credentials
+	// CredentialSource is asked for credentials instead, also in the middle of a
+	// transfer: before they run out, or, with renew, when the storage says that
+	// they have. The time is when they run out, zero when nobody knows. Without it
+	// and Credentials the source is the repo API's [API].Storage.
+	CredentialSource CredentialSource
+	// LocalKeys lets a server's pipe use the keys of this machine: the ssh agent,
+	// known_hosts and private_key_file where the remote's settings or credentials
+	// name them, and the environment's AWS credentials for an endpoint that is not
+	// Amazon's. Without it such settings are refused. Pipes of an [APILocal] may
+	// use them.
+	LocalKeys bool
 	// LocalFolders are the folders of this machine in which the files of a
 	// server's pipe may lie, for protocol dir. A server cannot make a client
 	// read or write elsewhere; pipes of an [APILocal] may lie anywhere.
 	LocalFolders []string
 }
 
+// A CredentialSource gives the credentials of a pipe for what role may do, and
+// tells when they run out. Renew says that the ones before are of no use any more.
+type CredentialSource func(ctx context.Context, role Role, renew bool) (Credentials, time.Time, error)
+
 // OpenPipe connects to the pipe called name. Its files lie in the file repo of
 // the profile with which api was opened. The pipe's settings are remembered, so
 // that [OpenLocalPipe] works offline from now on.
 //
-// This version reaches files by the protocols s3 and dir; pulling from or pushing
-// to another one is [ErrUnsupported].
+// Files on a web server (protocols http and https) can be pulled; a push to them is
+// [ErrUnsupported].
 func OpenPipe(ctx context.Context, api API, name string, o OpenOptions) (*Pipe, error) {
 	if o.Workers < 0 {
 		return nil, &Error{Op: "open pipe", Name: name, Err: &FieldError{Field: "workers", Reason: "This field cannot be negative."}}
@@ -59,7 +74,13 @@ func OpenPipe(ctx context.Context, api API, name string, o OpenOptions) (*Pipe, 
 	if settings.Name != name {
 		return nil, &Error{Op: "open pipe", Name: name, Err: badAnswer(fmt.Errorf("it is a record of %q", settings.Name))}
 	}
-	if _, local := api.(*APILocal); !local && o.LocalFolders == nil {
+	if o.Credentials != nil && o.CredentialSource != nil {
+		return nil, &Error{Op: "open pipe", Name: name, Err: &FieldError{Field: "credentials", Reason: "Credentials and a CredentialSource cannot both be used."}}
+	}
+	switch _, local := api.(*APILocal); {
+	case local:
+		o.LocalKeys = true
+	case o.LocalFolders == nil:
 		o.LocalFolders = []string{}
 	}
 	l, err := newLocalPipe(api.Config(), settings)
@@ -96,28 +117,55 @@ func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll 
 
 // connect opens the pipe's storage, for what role may do there.
 func (p *Pipe) connect(ctx context.Context, role Role) (storage.Store, Storage, error) {
-	where, err := p.api.Storage(ctx, p.Name(), role, false)
+	where, expires, err := p.where(ctx, role, false)
 	if err != nil {
 		return nil, where, err
 	}
-	if p.opts().Credentials != nil {
-		where.Credentials = p.opts().Credentials.For(role)
-	}
-	if role == RoleWrite && len(where.Credentials) == 0 && p.hasReadCredentials(ctx) {
+	switch {
+	case role != RoleRead && readOnly(where.Protocol):
+		return nil, where, fmt.Errorf("%w: files on a web server are read-only", ErrUnsupported)
+	case role == RoleWrite && len(where.Credentials) == 0 && p.hasReadCredentials(ctx):
 		return nil, where, fmt.Errorf("%w: there are credentials to read the remote, and none to write to it", ErrPermission)
 	}
-	store, err := openStore(where, p.opts())
+	if p.opts().Credentials != nil || where.Protocol == ProtocolDir {
+		store, err := openStore(where, p.opts())
+		return store, where, err
+	}
+	store, err := openRenewing(where, expires, p.opts(), func(ctx context.Context) (Storage, time.Time, error) {
+		return p.where(ctx, role, true)
+	})
 	return store, where, err
+}
+
+func readOnly(protocol Protocol) bool { return protocol == ProtocolHTTP || protocol == ProtocolHTTPS }
+
+// where tells where the files lie, with the credentials of the pipe's source and
+// when they run out.
+func (p *Pipe) where(ctx context.Context, role Role, renew bool) (Storage, time.Time, error) {
+	o := p.opts()
+	where, err := p.api.Storage(ctx, p.Name(), role, renew && o.CredentialSource == nil)
+	if err != nil {
+		return where, time.Time{}, err
+	}
+	switch {
+	case o.CredentialSource != nil:
+		set, expires, err := o.CredentialSource(ctx, role, renew)
+		where.Credentials = set.For(role)
+		if err == nil && expires.IsZero() {
+			expires = where.Credentials.expires()
+		}
+		return where, expires, err
+	case o.Credentials != nil:
+		where.Credentials = o.Credentials.For(role)
+	}
+	return where, where.Credentials.expires(), nil
 }
 
 // hasReadCredentials tells a remote that lets everybody in from one whose write
 // credentials we lack: what is said in credentials, such as the endpoint, is then
 // unknown, and a push would go somewhere else.
 func (p *Pipe) hasReadCredentials(ctx context.Context) bool {
-	if p.opts().Credentials != nil {
-		return len(p.opts().Credentials.For(RoleRead)) > 0
-	}
-	where, err := p.api.Storage(ctx, p.Name(), RoleRead, false)
+	where, _, err := p.where(ctx, RoleRead, false)
 	return err == nil && len(where.Credentials) > 0
 }
 

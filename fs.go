@@ -66,14 +66,7 @@ func (p *Pipe) FS(ctx context.Context) *FS {
 // readRemote connects to the pipe's remote for reading, and says which keys are the
 // pipe's.
 func (p *Pipe) readRemote(ctx context.Context) (storage.Store, func(key string) bool, error) {
-	where, err := p.api.Storage(ctx, p.Name(), RoleRead, false)
-	if err != nil {
-		return nil, nil, err
-	}
-	if p.opts().Credentials != nil {
-		where.Credentials = p.opts().Credentials.For(RoleRead)
-	}
-	store, err := openStore(where, p.opts())
+	store, where, err := p.connect(ctx, RoleRead)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -122,7 +122,7 @@ func mirrorPlace(dst *Pipe, from, to Storage) (place, state string, err error) {
 
 // overlap reports whether one of two places is the other or lies in it.
 func overlap(a, b Storage) (bool, error) {
-	dirA, dirB := "/"+a.Dir+"/", "/"+b.Dir+"/"
+	dirA, dirB := strings.TrimRight("/"+trimDir(a.Dir), "/")+"/", strings.TrimRight("/"+trimDir(b.Dir), "/")+"/"
 	if a.Protocol == ProtocolDir && b.Protocol == ProtocolDir {
 		for _, s := range []*Storage{&a, &b} {
 			real, err := realPath(filepath.Join(s.Location, filepath.FromSlash(s.Dir)))

@@ -2,6 +2,7 @@ package d6tpipe
 
 import (
 	"encoding/json"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode"
@@ -15,11 +16,11 @@ type Protocol string
 const (
 	ProtocolS3      Protocol = "s3"      // Location is a bucket
 	ProtocolDir     Protocol = "dir"     // Location is a folder of this machine or a mounted share
-	ProtocolSFTP    Protocol = "sftp"    // Location is a host
-	ProtocolFTP     Protocol = "ftp"     // Location is a host
-	ProtocolFTPS    Protocol = "ftps"    // Location is a host
-	ProtocolHTTP    Protocol = "http"    // Location is a URL
-	ProtocolHTTPS   Protocol = "https"   // Location is a URL
+	ProtocolSFTP    Protocol = "sftp"    // Location is a host, or host:port
+	ProtocolFTP     Protocol = "ftp"     // Location is a host, or host:port
+	ProtocolFTPS    Protocol = "ftps"    // Location is a host, or host:port
+	ProtocolHTTP    Protocol = "http"    // Location is the URL of a folder or a file; read-only
+	ProtocolHTTPS   Protocol = "https"   // as http, and the URL is an https one
 	ProtocolManaged Protocol = "d6tfree" // the server owns the storage
 )
 
@@ -44,10 +45,32 @@ func checkLocation(p Protocol, location string) error {
 	case p == ProtocolDir && location != "" && !isAbsolute(location):
 		reason = "The location must be an absolute path."
 	}
-	if reason == "" {
-		return nil
+	if reason != "" {
+		return &FieldError{Field: "location", Reason: reason}
 	}
-	return &FieldError{Field: "location", Reason: reason}
+	switch {
+	case location == "": // a pipe's parent may say it
+	case p == ProtocolHTTP, p == ProtocolHTTPS:
+		return checkURL(p, location)
+	case p == ProtocolSFTP, p == ProtocolFTP, p == ProtocolFTPS:
+		_, _, err := splitHost(location)
+		return err
+	}
+	return nil
+}
+
+// checkURL does not quote the URL, which may be signed.
+func checkURL(p Protocol, location string) error {
+	u, err := url.Parse(location)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != string(ProtocolHTTP) && u.Scheme != string(ProtocolHTTPS):
+		return &FieldError{Field: "location", Reason: "The location must be a URL, with http:// or https:// before the host."}
+	case p == ProtocolHTTPS && u.Scheme != string(ProtocolHTTPS):
+		return &FieldError{Field: "location", Reason: "The location of protocol https must be an https URL."}
+	case u.User != nil:
+		return &FieldError{Field: "location", Reason: "The location must not have a user in it: username and password belong to the credentials."}
+	}
+	return nil
 }
 
 // isAbsolute reports whether path is absolute on some system: a catalogue may be
@@ -70,10 +93,21 @@ type RemoteSettings struct {
 	// WriteCredentials open it for pushes. Who may only read does not get them.
 	WriteCredentials Credentials `json:"writeCredentials,omitempty"`
 	// Settings are options of the storage, a JSON object: "dir", a folder within
-	// the location below which all pipes of the remote lie; for S3 endpoint_url,
-	// region_name, path_style, insecure (http to another machine is meant so),
-	// unconditional (the storage does not know If-Match on a PUT) and no_sums (its
-	// ETags are no MD5).
+	// the location below which all pipes of the remote lie, and:
+	//
+	//   - S3: endpoint_url, region_name, path_style, insecure (http to another
+	//     machine is meant so), unconditional (the storage does not know If-Match
+	//     on a PUT), no_sums (its ETags are no MD5) and anonymous (nobody logs in).
+	//   - SFTP: port, connections (at most so many), fingerprint ("SHA256:..." of the
+	//     host key), and, of the machine that opens it and therefore only when
+	//     [OpenOptions].LocalKeys allows it, known_hosts (files), agent (true or
+	//     false) and private_key_file.
+	//   - FTP, FTPS: port, connections, tls ("explicit" or "implicit"), ca (PEM) and
+	//     fingerprint ("SHA256:..." of the certificate). ftps is explicit unless
+	//     the port is 990.
+	//   - HTTP: manifest (a URL, or a path below the location, of what lists the
+	//     files) or files (a list of names), ca (PEM), and insecure (credentials may
+	//     go over http). Without manifest and files the location is one file.
 	Settings json.RawMessage `json:"settings,omitempty"`
 	// ReadParams is any JSON that readers of the data want to know.
 	ReadParams json.RawMessage `json:"readParams,omitempty"`

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"time"
 )
 
 const redacted = "***"
@@ -38,8 +40,10 @@ func hide[T any](v T) hidden[T] { return func() T { return v } }
 // Credentials are what a storage asks for before it lets someone in, under the
 // names that the Python client uses: aws_access_key_id, aws_secret_access_key,
 // aws_session_token, endpoint_url and region_name for S3 (key and secret work
-// too), username and password for FTP and SFTP. They are either one flat set for
-// all roles, or {"read": {...}, "write": {...}}.
+// too), username and password for FTP, SFTP and HTTP, private_key (PEM, or OpenSSH's
+// format) or private_key_file with passphrase for SFTP, token for HTTP. "expiration"
+// is when they run out, where that is known. They are either one flat set for all
+// roles, or {"read": {...}, "write": {...}}.
 //
 // Credentials print and marshal with "***" in the place of each value.
 type Credentials map[string]any
@@ -72,6 +76,22 @@ func (c Credentials) Value(name string) Secret {
 	default:
 		return Secret(fmt.Sprint(v))
 	}
+}
+
+// expires returns when the credentials run out, zero when they do not say: under
+// one of the names that STS and its kin use, as a time of RFC 3339 or in seconds
+// since 1970.
+func (c Credentials) expires() time.Time {
+	for _, name := range []string{"expiration", "Expiration", "expires", "expires_at", "expiry"} {
+		text := string(c.Value(name))
+		if at, err := time.Parse(time.RFC3339, text); err == nil {
+			return at
+		}
+		if seconds, err := strconv.ParseFloat(text, 64); err == nil && seconds > 0 {
+			return time.Unix(int64(seconds), 0)
+		}
+	}
+	return time.Time{}
 }
 
 // redact returns c with "***" for each value.

@@ -18,6 +18,7 @@ type Storage struct {
 	Protocol    Protocol
 	Location    string          // bucket, host, folder or URL
 	Dir         string          // folder below Location; absolute on SFTP and FTP
+	Root        string          // on SFTP and FTP, the part of Dir that is the remote's own and must exist
 	Filters     []Filter        // a key must pass all of them
 	Options     json.RawMessage // the remote's settings, a JSON object or nil
 	Credentials Credentials     // the set for the role that was asked for
@@ -109,7 +110,7 @@ func (p PipeSettings) storage(remote RemoteSettings) (Storage, error) {
 			return s, err
 		}
 		s.Protocol, s.Location, s.Options = remote.Protocol, remote.Location, remote.Settings
-		s.Dir = joinDir(joinDir(base.Dir, first.Dir), p.Options.Dir)
+		s.Root, s.Dir = base.Dir, joinDir(joinDir(base.Dir, first.Dir), p.Options.Dir)
 		if s.Protocol == ProtocolS3 || s.Protocol == ProtocolManaged { // a managed remote is a folder of a bucket
 			bucket, folder, _ := strings.Cut(s.Location, "/")
 			s.Location, s.Dir = bucket, joinDir(folder, s.Dir)
@@ -131,9 +132,9 @@ func (p PipeSettings) storage(remote RemoteSettings) (Storage, error) {
 	}
 	switch s.Protocol {
 	case ProtocolSFTP, ProtocolFTP, ProtocolFTPS:
-		s.Dir = "/" + trimDir(s.Dir)
+		s.Root, s.Dir = "/"+trimDir(s.Root), "/"+trimDir(s.Dir)
 	default:
-		s.Dir = trimDir(s.Dir)
+		s.Root, s.Dir = "", trimDir(s.Dir)
 	}
 	if err := checkDir("options", s.Dir); err != nil { // a server's answer, not checked before
 		return s, err

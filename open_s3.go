@@ -1,0 +1,69 @@
+package d6tpipe
+
+import (
+	"cmp"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+	"github.com/d6t/d6tpipe-go/internal/storage/s3"
+)
+
+func openS3(s Storage) (storage.Store, error) {
+	bucket, err := s3Options(s)
+	if err != nil {
+		return nil, err
+	}
+	return s3.New(bucket)
+}
+
+// s3Settings are the options of an S3 remote: what its settings say, and then its
+// credentials, which win. The names are those of boto3, as in the Python client.
+type s3Settings struct {
+	EndpointURL   string `json:"endpoint_url"`
+	RegionName    string `json:"region_name"`
+	PathStyle     *bool  `json:"path_style"`    // false: the bucket is part of the host name
+	Insecure      bool   `json:"insecure"`      // http to other machines is meant so
+	Unconditional bool   `json:"unconditional"` // the storage does not know If-Match on a PUT
+	NoSums        bool   `json:"no_sums"`       // its ETags are no MD5 (SSE-KMS)
+	Anonymous     bool   `json:"anonymous"`     // nobody logs in, whatever keys there are around
+}
+
+// s3Credentials are an S3 remote's credentials. They may hold its settings too, as
+// in the Python client, but no keys are taken from the settings: those are shown
+// and kept in plain files.
+type s3Credentials struct {
+	s3Settings
+	AccessKey    string `json:"aws_access_key_id"`
+	Key          string `json:"key"`
+	SecretKey    string `json:"aws_secret_access_key"`
+	Secret       string `json:"secret"`
+	SessionToken string `json:"aws_session_token"`
+}
+
+func s3Options(s Storage) (s3.Options, error) {
+	var set s3Credentials
+	if err := s.settings(&set.s3Settings); err != nil {
+		return s3.Options{}, err
+	}
+	raw, err := encodeJSON(s.Credentials.reveal())
+	if err == nil {
+		err = decodeJSON(raw, &set)
+	}
+	if err != nil { // its text could show a part of a secret
+		return s3.Options{}, &FieldError{Field: "credentials", Reason: "Keys and the endpoint are strings, path_style and insecure are true or false."}
+	}
+	o := s3.Options{
+		Bucket: s.Location, Endpoint: set.EndpointURL, Region: set.RegionName, Insecure: set.Insecure,
+		AccessKey: cmp.Or(set.AccessKey, set.Key), SecretKey: cmp.Or(set.SecretKey, set.Secret), SessionToken: set.SessionToken,
+		Unconditional: set.Unconditional, NoSums: set.NoSums,
+	}
+	if (o.AccessKey == "") != (o.SecretKey == "") {
+		return o, &FieldError{Field: "credentials", Reason: "An access key and its secret come together."}
+	}
+	if set.PathStyle != nil {
+		o.Addressing = s3.Host
+		if *set.PathStyle {
+			o.Addressing = s3.Path
+		}
+	}
+	return o, nil
+}
