@@ -11,6 +11,7 @@ import (
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/storage/s3"
+	"github.com/d6t/d6tpipe-go/internal/storage/sftp"
 	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
 
@@ -76,8 +77,11 @@ func openFolder(s Storage, o OpenOptions) (storage.Store, error) {
 		store, err = openS3(s)
 	case ProtocolHTTP, ProtocolHTTPS:
 		store, err = openHTTP(s)
+	case ProtocolSFTP:
+		_, folder = s.inRoot()
+		store, err = openSFTP(s, o)
 	default:
-		return nil, fmt.Errorf("protocol %s: %w in this version; dir, s3, http and https are", s.Protocol, ErrUnsupported)
+		return nil, fmt.Errorf("protocol %s: %w in this version; dir, s3, sftp, http and https are", s.Protocol, ErrUnsupported)
 	}
 	if err != nil {
 		return nil, err
@@ -157,6 +161,10 @@ func withKind(err error) error {
 		if errors.Is(err, row.cause) && !errors.Is(err, row.kind) {
 			k.kinds = append(k.kinds, row.kind)
 		}
+	}
+	var hostKey *sftp.HostKeyError
+	if errors.As(err, &hostKey) {
+		k.kinds = append(k.kinds, ErrRefused)
 	}
 	if k.kinds == nil {
 		return err

@@ -148,7 +148,7 @@ func TestOpenPipeErrors(t *testing.T) {
 	p := parties(t, "local")[0]
 	for _, r := range []d6tpipe.RemoteSettings{
 		{Name: "gone", Protocol: d6tpipe.ProtocolDir, Location: filepath.Join(t.TempDir(), "gone")},
-		{Name: "later", Protocol: d6tpipe.ProtocolSFTP, Location: "host"},
+		{Name: "later", Protocol: d6tpipe.ProtocolFTP, Location: "host"},
 		{Name: "half", Protocol: d6tpipe.ProtocolS3, Location: "bucket", ReadCredentials: d6tpipe.Credentials{"key": "CANARY"}},
 		{Name: "clear", Protocol: d6tpipe.ProtocolS3, Location: "bucket", Settings: json.RawMessage(`{"endpoint_url":"http://s3.example.com"}`)},
 	} {
