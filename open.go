@@ -80,8 +80,11 @@ func openFolder(s Storage, o OpenOptions) (storage.Store, error) {
 	case ProtocolSFTP:
 		_, folder = s.inRoot()
 		store, err = openSFTP(s, o)
+	case ProtocolFTP, ProtocolFTPS:
+		_, folder = s.inRoot()
+		store, err = openFTP(s)
 	default:
-		return nil, fmt.Errorf("protocol %s: %w in this version; dir, s3, sftp, http and https are", s.Protocol, ErrUnsupported)
+		return nil, fmt.Errorf("protocol %q: %w by this version", s.Protocol, ErrUnsupported)
 	}
 	if err != nil {
 		return nil, err

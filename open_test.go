@@ -148,7 +148,6 @@ func TestOpenPipeErrors(t *testing.T) {
 	p := parties(t, "local")[0]
 	for _, r := range []d6tpipe.RemoteSettings{
 		{Name: "gone", Protocol: d6tpipe.ProtocolDir, Location: filepath.Join(t.TempDir(), "gone")},
-		{Name: "later", Protocol: d6tpipe.ProtocolFTP, Location: "host"},
 		{Name: "half", Protocol: d6tpipe.ProtocolS3, Location: "bucket", ReadCredentials: d6tpipe.Credentials{"key": "CANARY"}},
 		{Name: "clear", Protocol: d6tpipe.ProtocolS3, Location: "bucket", Settings: json.RawMessage(`{"endpoint_url":"http://s3.example.com"}`)},
 	} {
@@ -157,7 +156,7 @@ func TestOpenPipeErrors(t *testing.T) {
 		addPipe(t, p.api, d6tpipe.PipeSettings{Name: r.Name, Remote: r.Name})
 	}
 	for name, want := range map[string]error{
-		"gone": d6tpipe.ErrNotFound, "later": d6tpipe.ErrUnsupported, "half": d6tpipe.ErrInvalid,
+		"gone": d6tpipe.ErrNotFound, "half": d6tpipe.ErrInvalid,
 		"clear": d6tpipe.ErrInvalid,
 	} {
 		_, err := p.open(name).Pull(t.Context(), d6tpipe.PullOptions{})
