@@ -283,7 +283,7 @@ func (re *relaying) moveOnce(ctx context.Context, p piece) error {
 	} else {
 		err = re.ship.send(ctx, p, r, func() uint64 { return r.crc })
 	}
-	if err == nil {
+	if err == nil && r.order != nil { // then there is one worker at a time
 		re.order = r.order
 	}
 	return err
