@@ -7,6 +7,7 @@
 //	limit bucket BUCKET            make a bucket
 //	limit put DIR BUCKET           every file of DIR, each with one PUT
 //	limit get DIR BUCKET DEST      the files that DIR has, from BUCKET to DEST
+//	limit list BUCKET              the names in BUCKET, page after page
 //
 // The server is $S3_ENDPOINT, the keys are $AWS_ACCESS_KEY_ID and
 // $AWS_SECRET_ACCESS_KEY.
@@ -21,6 +22,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -66,7 +68,10 @@ func (l *limit) run(ctx context.Context, args []string) error {
 	case len(args) == 4 && args[0] == "get":
 		return l.get(ctx, args[1], args[2], args[3])
 	}
-	return errors.New("usage: limit bucket BUCKET | put DIR BUCKET | get DIR BUCKET DEST")
+	if len(args) == 2 && args[0] == "list" {
+		return l.list(ctx, args[1])
+	}
+	return errors.New("usage: limit bucket BUCKET | put DIR BUCKET | get DIR BUCKET DEST | list BUCKET")
 }
 
 // A file is one of the benchmark's, by its path below the data folder.
@@ -165,9 +170,33 @@ func (l *limit) fetch(ctx context.Context, bucket string, p piece, w io.Writer, 
 	}, "Range", ranged)
 }
 
+// list reads all pages and looks for nothing but where the next one begins.
+func (l *limit) list(ctx context.Context, bucket string) error {
+	for token, more := "", true; more; {
+		err := l.send(ctx, http.MethodGet, l.signer.url(http.MethodGet, bucket, "", token, "&list-type=2"), http.NoBody, 0, func(body io.Reader) error {
+			page, err := io.ReadAll(body)
+			if err != nil {
+				return err
+			}
+			_, rest, found := bytes.Cut(page, []byte("<NextContinuationToken>"))
+			next, _, _ := bytes.Cut(rest, []byte("<"))
+			token, more = "&continuation-token="+url.QueryEscape(string(next)), found
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // do sends one request and hands the body to use.
 func (l *limit) do(ctx context.Context, method, bucket, key string, body io.Reader, size int64, use func(io.Reader) error, header ...string) error {
-	req, err := http.NewRequestWithContext(ctx, method, l.signer.url(method, bucket, key), body)
+	return l.send(ctx, method, l.signer.url(method, bucket, key), body, size, use, header...)
+}
+
+func (l *limit) send(ctx context.Context, method, target string, body io.Reader, size int64, use func(io.Reader) error, header ...string) error {
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
 		return err
 	}
@@ -184,7 +213,7 @@ func (l *limit) do(ctx context.Context, method, bucket, key string, body io.Read
 	defer resp.Body.Close()
 	if resp.StatusCode > 299 {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-		return fmt.Errorf("%s %s/%s: %s %s", method, bucket, key, resp.Status, bytes.TrimSpace(text))
+		return fmt.Errorf("%s %s: %s %s", method, req.URL.Path, resp.Status, bytes.TrimSpace(text))
 	}
 	if use != nil {
 		return use(resp.Body)

@@ -34,14 +34,15 @@ func newSigner(endpoint, access, secret string) signer {
 
 func (s signer) scope() string { return s.day + "/us-east-1/s3/aws4_request" }
 
-// url signs one request. The benchmark's keys have no character to escape.
-func (s signer) url(method, bucket, key string) string {
+// url signs one request. The benchmark's keys have no character to escape; more are
+// parameters that sort after Amazon's.
+func (s signer) url(method, bucket, key string, more ...string) string {
 	path := "/" + bucket
 	if key != "" {
 		path += "/" + key
 	}
 	query := "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=" + s.credential +
-		"&X-Amz-Date=" + s.stamp + "&X-Amz-Expires=86400&X-Amz-SignedHeaders=host"
+		"&X-Amz-Date=" + s.stamp + "&X-Amz-Expires=86400&X-Amz-SignedHeaders=host" + strings.Join(more, "")
 	request := strings.Join([]string{method, path, query, "host:" + s.host + "\n", "host", "UNSIGNED-PAYLOAD"}, "\n")
 	sum := sha256.Sum256([]byte(request))
 	text := strings.Join([]string{"AWS4-HMAC-SHA256", s.stamp, s.scope(), hex.EncodeToString(sum[:])}, "\n")

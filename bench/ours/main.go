@@ -4,7 +4,9 @@
 //	ours pull URL DIR     ours push DIR URL
 //
 // URL is s3://BUCKET on the server $S3_ENDPOINT, with the keys $AWS_ACCESS_KEY_ID and
-// $AWS_SECRET_ACCESS_KEY, or a folder. What we remember of a sync lies beside DIR.
+// $AWS_SECRET_ACCESS_KEY; sftp://USER@HOST:PORT/FOLDER with the private key in the file
+// $SFTP_KEY and the host key's fingerprint $SFTP_FINGERPRINT; ftp://HOST:PORT/FOLDER; or
+// a folder. What we remember of a sync lies beside DIR.
 package main
 
 import (
@@ -12,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -77,6 +80,9 @@ func open(ctx context.Context, place, dir string) (*d6tpipe.Pipe, error) {
 
 func remoteAt(place string) (d6tpipe.RemoteSettings, error) {
 	bucket, ok := strings.CutPrefix(place, "s3://")
+	if u, err := url.Parse(place); !ok && err == nil && u.Scheme != "" {
+		return serverAt(u)
+	}
 	if !ok {
 		folder, err := filepath.Abs(place)
 		return d6tpipe.RemoteSettings{Name: "bench", Protocol: d6tpipe.ProtocolDir, Location: folder}, err
@@ -88,5 +94,22 @@ func remoteAt(place string) (d6tpipe.RemoteSettings, error) {
 		"aws_secret_access_key": os.Getenv("AWS_SECRET_ACCESS_KEY"),
 	}
 	return d6tpipe.RemoteSettings{Name: "bench", Protocol: d6tpipe.ProtocolS3, Location: bucket,
+		Settings: settings, ReadCredentials: keys, WriteCredentials: keys}, err
+}
+
+// serverAt is a folder on a server for files.
+func serverAt(u *url.URL) (d6tpipe.RemoteSettings, error) {
+	set := map[string]any{"dir": u.Path}
+	keys := d6tpipe.Credentials{}
+	if u.Scheme == "sftp" {
+		key, err := os.ReadFile(os.Getenv("SFTP_KEY"))
+		if err != nil {
+			return d6tpipe.RemoteSettings{}, err
+		}
+		set["fingerprint"] = os.Getenv("SFTP_FINGERPRINT")
+		keys["username"], keys["private_key"] = u.User.Username(), string(key)
+	}
+	settings, err := json.Marshal(set)
+	return d6tpipe.RemoteSettings{Name: "bench", Protocol: d6tpipe.Protocol(u.Scheme), Location: u.Host,
 		Settings: settings, ReadCredentials: keys, WriteCredentials: keys}, err
 }
