@@ -76,7 +76,7 @@ var laws = []law{{
 	breach: [2]string{".", "./internal/wire"},
 }, {
 	of:     []string{".", "./examples/...", "./cmd/..."},
-	never:  []string{"testing", "testing/...", "github.com/stretchr/testify/...", "go.uber.org/goleak/...", "./internal/apitest/...", "./internal/storage/storagetest/...", "./internal/storage/sftp/sftptest/...", "./internal/storage/ftp/ftptest/..."},
+	never:  []string{"testing", "testing/...", "github.com/stretchr/testify/...", "go.uber.org/goleak/...", "./internal/apitest/...", "./internal/storage/storagetest/...", "./internal/storage/sftp/sftptest/...", "./internal/storage/ftp/ftptest/...", "./internal/faultproxy/..."},
 	why:    "test code in a program is dead weight and registers flags",
 	breach: [2]string{".", "testing"},
 }, {

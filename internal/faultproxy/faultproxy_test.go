@@ -1,0 +1,169 @@
+package faultproxy_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/d6t/d6tpipe-go/internal/faultproxy"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// echo is a server that sends back what it gets, and ends when its client does.
+func echo(t *testing.T) string {
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = io.Copy(conn, conn)
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func TestFaults(t *testing.T) {
+	p := faultproxy.Start(t, echo(t))
+	sent := bytes.Repeat([]byte("0123456789"), 20)
+	for _, c := range []struct {
+		fault faultproxy.Fault
+		get   int
+		err   error
+	}{
+		{faultproxy.Fault{}, 200, nil},
+		{faultproxy.Fault{Kind: faultproxy.Delay}, 200, nil},
+		{faultproxy.Fault{Kind: faultproxy.Refuse}, 0, syscall.ECONNRESET},
+		{faultproxy.Fault{Kind: faultproxy.Blackhole}, 0, os.ErrDeadlineExceeded},
+		{faultproxy.Fault{Kind: faultproxy.Reset, At: 20}, -1, syscall.ECONNRESET},
+		{faultproxy.Fault{Kind: faultproxy.Reset, Up: true, At: 20}, -1, syscall.ECONNRESET},
+		{faultproxy.Fault{Kind: faultproxy.Stall, At: 30}, 30, os.ErrDeadlineExceeded},
+		{faultproxy.Fault{Kind: faultproxy.Stall, Up: true, At: 30}, 30, os.ErrDeadlineExceeded},
+		{faultproxy.Fault{Kind: faultproxy.HalfClose, At: 40}, 40, nil},
+		{faultproxy.Fault{Kind: faultproxy.HalfClose, Up: true, At: 40}, 40, nil},
+		{faultproxy.Fault{Kind: faultproxy.Trickle, At: 150}, 200, nil},
+		{faultproxy.Fault{Kind: faultproxy.Corrupt, At: 50}, 200, nil},
+		{faultproxy.Fault{Kind: faultproxy.Corrupt, Up: true, At: 50}, 200, nil},
+	} {
+		t.Run(c.fault.String(), func(t *testing.T) {
+			p.Set(faultproxy.Always(c.fault))
+			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", p.Addr)
+			require.NoError(t, err)
+			defer conn.Close()
+			if _, err = conn.Write(sent); err == nil {
+				_ = conn.(*net.TCPConn).CloseWrite() // it may be reset already
+			}
+			wait := 10 * time.Second
+			if errors.Is(c.err, os.ErrDeadlineExceeded) {
+				wait = 100 * time.Millisecond
+			}
+			require.NoError(t, conn.SetReadDeadline(time.Now().Add(wait)))
+			got, err := io.ReadAll(conn)
+			require.ErrorIs(t, err, c.err)
+			if c.get >= 0 {
+				require.Len(t, got, c.get)
+			}
+			if c.fault.Kind == faultproxy.Corrupt {
+				require.NotEqual(t, sent[50], got[50])
+				got[50] = sent[50]
+			}
+			require.True(t, bytes.HasPrefix(sent, got))
+		})
+	}
+	require.EqualValues(t, 13, p.Conns.Load())
+	require.Positive(t, p.Up.Load())
+	require.Positive(t, p.Down.Load())
+}
+
+// TestSetCuts: a connection that was made before a fault does not outlive it.
+func TestSetCuts(t *testing.T) {
+	p := faultproxy.Start(t, echo(t))
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", p.Addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = io.ReadFull(conn, make([]byte, 1))
+	require.NoError(t, err)
+	p.Set(nil)
+	_, err = conn.Read(make([]byte, 1))
+	require.Error(t, err)
+}
+
+func TestHTTP(t *testing.T) {
+	did := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		did++
+		w.Header().Set("X-Host", r.Host)
+		if r.URL.Query().Get("list-type") == "2" {
+			_, _ = io.WriteString(w, "<IsTruncated>false</IsTruncated><Contents><Key>a</Key></Contents><Contents><Key>b</Key></Contents>")
+			return
+		}
+		http.ServeContent(w, r, "x", time.Time{}, bytes.NewReader([]byte("0123456789")))
+	}))
+	defer server.Close()
+	p := faultproxy.StartHTTP(t, server.URL)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	get := func(method, path string) (string, error) {
+		req, err := http.NewRequestWithContext(t.Context(), method, p.URL+path, nil)
+		require.NoError(t, err)
+		req.Host = "signed.example.com"
+		req.Header.Set("Range", "bytes=2-5")
+		resp, err := client.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		if host := resp.Header.Get("X-Host"); host != "" {
+			require.Equal(t, "signed.example.com", host)
+		}
+		body, err := io.ReadAll(resp.Body)
+		return string(body), err
+	}
+	for _, c := range []struct {
+		name  string
+		twist faultproxy.Twist
+		path  string
+		want  string
+		fails bool
+	}{
+		{"none", nil, "/bucket/key", "2345", false},
+		{"whole", faultproxy.WholeForRange, "/bucket/key", "0123456789", false},
+		{"other range", faultproxy.OtherRange, "/bucket/key", "345", false},
+		{"long", faultproxy.LongLength, "/bucket/key", "2345", true},
+		{"short", faultproxy.ShortLength, "/bucket/key", "23", false},
+		{"flipped", faultproxy.Flipped, "/bucket/key", "2355", false},
+		{"shrunk", faultproxy.Shrunk, "/bucket?list-type=2", "<IsTruncated>false</IsTruncated><Contents><Key>a</Key></Contents>", false},
+		{"emptied", faultproxy.Emptied, "/bucket?list-type=2", "<IsTruncated>false</IsTruncated>", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p.Set(c.twist)
+			got, err := get(http.MethodGet, c.path)
+			require.Equal(t, c.fails, err != nil, "%v", err)
+			require.Equal(t, c.want, got)
+		})
+	}
+	before := did
+	p.Set(faultproxy.Lost)
+	_, err := get(http.MethodPut, "/bucket/key")
+	require.Error(t, err)
+	require.Equal(t, before+1, did, "done, and the answer was lost")
+	require.EqualValues(t, 7, p.Hits.Load(), "where the whole was asked for, its answer is as it came")
+}
