@@ -101,7 +101,10 @@ func (p *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *HTTP) forward(r *http.Request, body []byte) *Answer {
 	out := r.Clone(r.Context())
 	out.URL.Scheme, out.URL.Host, out.RequestURI = p.target.Scheme, p.target.Host, ""
-	out.Body = io.NopCloser(bytes.NewReader(body))
+	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	if len(body) == 0 {
+		out.Body = http.NoBody // a length of 0 would be an unknown one
+	}
 	resp, err := p.client.RoundTrip(out)
 	if err != nil {
 		return nil

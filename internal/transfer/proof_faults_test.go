@@ -1,0 +1,407 @@
+package transfer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/d6t/d6tpipe-go/internal/faultproxy"
+	"github.com/d6t/d6tpipe-go/internal/storage"
+	"github.com/d6t/d6tpipe-go/internal/storage/dir"
+	"github.com/d6t/d6tpipe-go/internal/storage/s3/s3test"
+	"github.com/d6t/d6tpipe-go/internal/storage/sftp/sftptest"
+	"github.com/d6t/d6tpipe-go/internal/transfer"
+)
+
+const (
+	matrixIdle  = 300 * time.Millisecond // until a silent remote is given up
+	matrixBound = time.Minute            // no call takes longer, on however slow a machine
+	matrixBig   = 5<<20 + 3<<19 + 7      // two parts of S3, seven pieces of a pull
+)
+
+// A wire is how a scene's remote is reached: with or without faults.
+type wire struct {
+	direct, faulty end
+	set            func(fault) // breaks it
+	heal           func()
+}
+
+// A fault is one that is set for a while: on the TCP connections, or on answers.
+type fault struct {
+	name  string
+	tcp   *faultproxy.Fault
+	http  faultproxy.Twist
+	seed  uint64
+	blind bool // what a remote says in the clear is other than it was, and nobody can know
+}
+
+// hits says which connections or requests the fault is done to: all of them, or as
+// the seed has it.
+func (f fault) hits(n int) bool {
+	return f.seed%2 == 0 || rand.New(rand.NewPCG(f.seed, uint64(n))).IntN(2) == 0
+}
+
+func (f fault) slow() bool { return f.tcp != nil && f.tcp.Kind == faultproxy.Trickle }
+
+// tcpFaults are done at a byte that the seed chooses: in the first answer, in a file,
+// or far into one.
+func tcpFaults(seed uint64) (all []fault) {
+	rnd := rand.New(rand.NewPCG(seed, 11))
+	at := []int64{rnd.Int64N(200), rnd.Int64N(8 << 10), rnd.Int64N(300 << 10)}[seed%3]
+	for _, kind := range []faultproxy.Kind{faultproxy.Refuse, faultproxy.Blackhole} {
+		all = append(all, fault{name: string(kind), tcp: &faultproxy.Fault{Kind: kind}, seed: seed})
+	}
+	for _, kind := range []faultproxy.Kind{faultproxy.Delay, faultproxy.Reset, faultproxy.Stall, faultproxy.Trickle, faultproxy.HalfClose, faultproxy.Corrupt} {
+		for _, up := range []bool{false, true} {
+			f := faultproxy.Fault{Kind: kind, Up: up, At: at}
+			all = append(all, fault{name: strings.ReplaceAll(f.String(), " ", "-"), tcp: &f, seed: seed, blind: kind == faultproxy.Corrupt})
+		}
+	}
+	return all
+}
+
+func httpFaults(seed uint64) (all []fault) {
+	twists := map[string]faultproxy.Twist{
+		"range ignored": faultproxy.WholeForRange, "other range": faultproxy.OtherRange, "new tag": faultproxy.NewTag,
+		"long length": faultproxy.LongLength, "short length": faultproxy.ShortLength, "flipped byte": faultproxy.Flipped,
+		"500": faultproxy.Refusal(500, "InternalError", ""), "503": faultproxy.Refusal(503, "SlowDown", "1"), "403": faultproxy.Refusal(403, "AccessDenied", ""),
+		"answer lost": faultproxy.Lost, "cut page": faultproxy.CutPage, "no end": faultproxy.NoEnd, "no token": faultproxy.MoreNoToken,
+		"same token": faultproxy.SameToken, "empty pages": faultproxy.EmptyPages, "html": faultproxy.HTMLPage,
+	}
+	for _, name := range slices.Sorted(maps.Keys(twists)) {
+		all = append(all, fault{name: strings.ReplaceAll(name, " ", "-"), http: twists[name], seed: seed})
+	}
+	return all
+}
+
+// matrixWires start a server of each kind; the result makes a new remote behind
+// proxies of its own.
+var matrixWires = map[string]func(t *testing.T) func(t *testing.T, answers bool) wire{
+	"s3": func(t *testing.T) func(t *testing.T, answers bool) wire {
+		g := s3test.Start(t)
+		return func(t *testing.T, answers bool) wire {
+			w := wire{direct: endOfS3(g, g.Bucket(t))}
+			w.faulty = w.direct
+			if answers {
+				p := faultproxy.StartHTTP(t, g.Endpoint)
+				w.faulty.S3.Endpoint = p.URL
+				w.set = func(f fault) { p.Set(faultproxy.Sometimes(f.hits, f.http)) }
+				w.heal = func() { p.Set(nil) }
+				return w
+			}
+			w.through(faultproxy.Start(t, strings.TrimPrefix(g.Endpoint, "http://")))
+			return w
+		}
+	},
+	"sftp": func(t *testing.T) func(t *testing.T, answers bool) wire {
+		server := sftptest.Start(t)
+		return func(t *testing.T, _ bool) wire {
+			folder, err := os.MkdirTemp(server.Dir, "remote")
+			require.NoError(t, err)
+			w := wire{direct: end{Kind: "sftp", Folder: folder, Login: login{Host: server.Host, User: server.User, Key: server.Key, Fingerprint: server.Fingerprint, Root: folder}}}
+			w.faulty = w.direct
+			w.through(faultproxy.Start(t, server.Host))
+			return w
+		}
+	},
+}
+
+func endOfS3(g s3test.Gateway, bucket string) end {
+	e := end{Kind: "s3", Folder: filepath.Join(g.Dir, bucket)}
+	e.S3.Endpoint, e.S3.Region, e.S3.Bucket, e.S3.AccessKey, e.S3.SecretKey, e.S3.PartSize = g.Endpoint, g.Region, bucket, g.AccessKey, g.SecretKey, 5<<20
+	return e
+}
+
+// through leads the faulty way through p.
+func (w *wire) through(p *faultproxy.Proxy) {
+	if w.faulty.Kind == "s3" {
+		w.faulty.S3.Endpoint = "http://" + p.Addr
+	}
+	w.faulty.Login.Host = p.Addr
+	w.set = func(f fault) {
+		p.Set(func(n int) faultproxy.Fault {
+			if f.hits(n) {
+				return *f.tcp
+			}
+			return faultproxy.Fault{}
+		})
+	}
+	w.heal = func() { p.Set(nil) }
+}
+
+// A scene is a remote, a folder, and another remote to copy from.
+type scene struct {
+	t     *testing.T
+	wire  wire
+	fault fault
+	store storage.Store // of the tests, without faults
+	repo  string
+	from  string // what a mirror copies
+	known map[string]bool
+	big   bool // whether there is a file that is moved in pieces
+	cells *tally
+}
+
+// A tally counts cells, and those in which the fault was felt.
+type tally struct{ cells, failed atomic.Int64 }
+
+// matrixEdition is a small number of files; the big one is another every second time.
+func matrixEdition(n int, big bool) map[string][]byte {
+	files := map[string][]byte{}
+	for i, size := range []int{0, 1, 700, 9 << 10, 70 << 10, 200 << 10} {
+		files[fmt.Sprintf("d%d/f%d.bin", i%3, i)] = noise(uint64(n*10+i), size)
+	}
+	if big {
+		files["big.bin"] = noise(uint64(200+n), matrixBig)
+	}
+	return files
+}
+
+// TestFaultMatrix breaks the network and the server's answers in every way, below
+// every kind of call. Whatever happens, every visible file is whole, old or new; each
+// call ends; one that says that all is well has done all; and when the fault is gone
+// the next one converges and the one after it moves nothing.
+//
+// What a remote says in the clear of names and contents nobody can check when a byte
+// of the answer is another: S3 over http:// can list a name that is not there, and a
+// removal of orphans then believes it. Over TLS, and over SSH, the byte is noticed.
+// Such cells (fault.blind on S3) are run, and only the promise that cannot be kept is
+// not asked for.
+func TestFaultMatrix(t *testing.T) {
+	var cells tally
+	want := 0
+	for kind, start := range matrixWires {
+		t.Run(kind, func(t *testing.T) {
+			remote := start(t)
+			var scenes sync.WaitGroup
+			defer scenes.Wait()
+			free := make(chan struct{}, 10) // most of the time they wait: more at once than there are processors
+			for seed := range uint64(rounds(2, 20)) {
+				faults := tcpFaults(seed)
+				if kind == "s3" {
+					faults = append(faults, httpFaults(seed)...)
+				}
+				want += len(faults) * 5
+				for _, f := range faults {
+					free <- struct{}{}
+					scenes.Go(func() {
+						defer func() { <-free }()
+						t.Run(fmt.Sprintf("%s/%d", f.name, seed), func(t *testing.T) {
+							s := newScene(t, remote(t, f.http != nil), f, &cells)
+							s.pull()
+							s.push()
+							s.plan()
+							s.orphans()
+							s.mirror()
+						})
+					})
+				}
+			}
+		})
+	}
+	if !t.Failed() && !t.Skipped() {
+		t.Logf("%d cells, in %d of them the call failed", cells.cells.Load(), cells.failed.Load())
+		require.EqualValues(t, want, cells.cells.Load(), "cells")
+		require.Greater(t, 4*cells.failed.Load(), cells.cells.Load(), "the faults miss")
+	}
+}
+
+func newScene(t *testing.T, w wire, f fault, cells *tally) *scene {
+	s := &scene{t: t, wire: w, fault: f, repo: t.TempDir(), from: t.TempDir(), known: map[string]bool{}, cells: cells, big: rounds(0, 1) == 1 || f.seed == 1}
+	var err error
+	s.store, err = w.direct.open()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.store.Close()) })
+	s.publish(s.there(), 0)
+	return s
+}
+
+func (s *scene) here() side   { return side{folder: filepath.Join(s.repo, "pipe")} }
+func (s *scene) there() side  { return side{folder: s.wire.direct.Folder, store: s.store} }
+func (s *scene) origin() side { return side{folder: s.from} }
+
+func (s *scene) publish(to side, n int) {
+	files := matrixEdition(n, s.big)
+	to.write(s.t, files)
+	for key, data := range files {
+		s.known[key+" "+hash(data)] = true
+	}
+}
+
+// with calls do on a Sync, and makes sure that it ends.
+func (s *scene) with(e end, idle time.Duration, mirror bool, do func(ctx context.Context, y *transfer.Sync) error) (moved int64, err error) {
+	s.t.Helper()
+	store, err := e.open()
+	require.NoError(s.t, err)
+	defer store.Close()
+	cfg := transfer.Config{
+		Store: storage.Idle(store, idle), State: filepath.Join(s.repo, ".d6tpipe", "pipe"), Dir: s.here().folder, Workers: 4, Range: 1 << 20,
+		Retry: storage.RetryPolicy{Attempts: 2, First: time.Millisecond, Longest: 20 * time.Millisecond, PatienceMax: 50 * time.Millisecond},
+		Progress: func(e transfer.Event) {
+			if e.Kind == transfer.Finished {
+				moved += e.Bytes
+			}
+		},
+	}
+	if mirror {
+		from, err := dir.New(s.from)
+		require.NoError(s.t, err)
+		defer from.Close()
+		cfg.Dir, cfg.From, cfg.State = "", from, filepath.Join(s.repo, ".d6tpipe", "mirror")
+	}
+	y, err := transfer.Open(cfg)
+	require.NoError(s.t, err)
+	defer y.Close()
+	ctx, cancel := context.WithTimeout(s.t.Context(), matrixBound)
+	defer cancel()
+	given, giveUp := ctx, func() {}
+	if idle == matrixIdle && s.fault.slow() { // it would take hours, and does not stand still
+		given, giveUp = context.WithTimeout(ctx, time.Second)
+	}
+	defer giveUp()
+	err = do(given, y)
+	require.NoError(s.t, ctx.Err(), "hangs")
+	return moved, err
+}
+
+// cell does something with the fault, and then without.
+func (s *scene) cell(name string, mirror bool, equal func() (want, got map[string]string), do func(ctx context.Context, y *transfer.Sync) error) {
+	t := s.t
+	s.wire.set(s.fault)
+	_, err := s.with(s.wire.faulty, matrixIdle, mirror, do)
+	s.whole(name)
+	if err != nil {
+		s.cells.failed.Add(1)
+	}
+	if want, got := equal(); err == nil {
+		require.Equal(t, want, got, "%s: a failure that looks like success", name)
+	}
+	s.wire.heal()
+	_, again := s.with(s.wire.faulty, 20*time.Second, mirror, do)
+	require.NoError(t, again, "%s does not converge after: %v", name, err)
+	want, got := equal()
+	require.Equal(t, want, got, "%s, after: %v", name, err)
+	moved, err := s.with(s.wire.faulty, 20*time.Second, mirror, do)
+	require.NoError(t, err, name)
+	require.Zero(t, moved, "%s moves what is there", name)
+	s.whole(name)
+	s.cells.cells.Add(1)
+}
+
+// whole: nobody sees half a file, or another.
+func (s *scene) whole(name string) {
+	s.t.Helper()
+	for _, at := range []side{s.here(), s.there()} {
+		for key, sum := range at.visible(s.t) {
+			require.True(s.t, s.known[key+" "+sum], "%s: %s in %s is not whole", name, key, at.folder)
+		}
+	}
+}
+
+func (s *scene) both() (want, got map[string]string) {
+	return s.there().visible(s.t), s.here().visible(s.t)
+}
+
+func syncs(direction transfer.Direction) func(ctx context.Context, y *transfer.Sync) error {
+	return func(ctx context.Context, y *transfer.Sync) error {
+		p, err := y.Plan(ctx, transfer.Request{Direction: direction})
+		if err != nil {
+			return err
+		}
+		_, err = y.Apply(ctx, p)
+		return err
+	}
+}
+
+func (s *scene) pull() { s.cell("pull", false, s.both, syncs(transfer.Pull)) }
+
+func (s *scene) push() {
+	s.publish(s.here(), 1)
+	s.cell("push", false, s.both, syncs(transfer.Push))
+}
+
+// plan plans what a pull and a push would do. A plan that is made is the right one.
+func (s *scene) plan() {
+	s.publish(s.there(), 2)
+	look := func(e end, idle time.Duration) (plans []map[string]transfer.Action, err error) {
+		for _, direction := range []transfer.Direction{transfer.Pull, transfer.Push} {
+			_, err = s.with(e, idle, false, func(ctx context.Context, y *transfer.Sync) error {
+				p, err := y.Plan(ctx, transfer.Request{Direction: direction, Merge: transfer.MergeKeep})
+				if err == nil {
+					plans = append(plans, actions(p))
+				}
+				return err
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+		return plans, nil
+	}
+	want, err := look(s.wire.direct, 20*time.Second)
+	require.NoError(s.t, err)
+	s.wire.set(s.fault)
+	got, err := look(s.wire.faulty, matrixIdle)
+	if err == nil && !s.unseen() {
+		require.Equal(s.t, want, got)
+	}
+	s.wire.heal()
+	got, err = look(s.wire.faulty, 20*time.Second)
+	require.NoError(s.t, err)
+	require.Equal(s.t, want, got)
+	s.cells.cells.Add(1)
+}
+
+// unseen reports whether nobody can notice what the fault does to a listing.
+func (s *scene) unseen() bool { return s.fault.blind && s.wire.direct.Kind == "s3" }
+
+// orphans removes one file of each side.
+func (s *scene) orphans() {
+	_, err := s.with(s.wire.direct, 20*time.Second, false, syncs(transfer.Pull))
+	require.NoError(s.t, err)
+	s.here().remove(s.t, "d1/f1.bin")
+	s.there().remove(s.t, "d2/f2.bin")
+	kept := s.here().visible(s.t)
+	delete(kept, "d2/f2.bin")
+	s.cell("remove", false, func() (want, got map[string]string) {
+		if !s.unseen() {
+			for _, at := range []side{s.here(), s.there()} {
+				left := at.visible(s.t)
+				for key := range kept {
+					require.Contains(s.t, left, key, "a wrong deletion in %s", at.folder)
+				}
+			}
+		}
+		return s.both()
+	}, func(ctx context.Context, y *transfer.Sync) error {
+		_, err := y.RemoveOrphans(ctx, transfer.OrphanOptions{Apply: true})
+		return err
+	})
+}
+
+// mirror copies a folder to the remote, removes what it does not have, and tells a
+// refusal from a failure.
+func (s *scene) mirror() {
+	s.publish(s.origin(), 3)
+	s.cell("mirror", true, func() (want, got map[string]string) {
+		return s.origin().visible(s.t), s.there().visible(s.t)
+	}, func(ctx context.Context, y *transfer.Sync) error {
+		_, _, _, err := y.Mirror(ctx, transfer.MirrorOptions{Merge: transfer.MergeOverwrite, Delete: true, Force: true})
+		if errors.Is(err, transfer.ErrRefused) {
+			return fmt.Errorf("refused though forced: %w", err)
+		}
+		return err
+	})
+}
