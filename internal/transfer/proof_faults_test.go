@@ -27,7 +27,7 @@ import (
 
 const (
 	matrixIdle  = 300 * time.Millisecond // until a silent remote is given up
-	matrixBound = time.Minute            // no call takes longer, on however slow a machine
+	matrixBound = time.Minute            // no call stands still for longer, on however slow a machine
 	matrixBig   = 5<<20 + 3<<19 + 7      // two parts of S3, seven pieces of a pull
 )
 
@@ -246,10 +246,15 @@ func (s *scene) with(e end, idle time.Duration, mirror bool, do func(ctx context
 	store, err := e.open()
 	require.NoError(s.t, err)
 	defer store.Close()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	defer cancel()
+	bound := time.AfterFunc(matrixBound, cancel)
+	defer bound.Stop()
 	cfg := transfer.Config{
 		Store: storage.Idle(store, idle), State: filepath.Join(s.repo, ".d6tpipe", "pipe"), Dir: s.here().folder, Workers: 4, Range: 1 << 20,
 		Retry: storage.RetryPolicy{Attempts: 2, First: time.Millisecond, Longest: 20 * time.Millisecond, PatienceMax: 50 * time.Millisecond},
 		Progress: func(e transfer.Event) {
+			bound.Reset(matrixBound)
 			if e.Kind == transfer.Finished {
 				moved += e.Bytes
 			}
@@ -264,8 +269,6 @@ func (s *scene) with(e end, idle time.Duration, mirror bool, do func(ctx context
 	y, err := transfer.Open(cfg)
 	require.NoError(s.t, err)
 	defer y.Close()
-	ctx, cancel := context.WithTimeout(s.t.Context(), matrixBound)
-	defer cancel()
 	given, giveUp := ctx, func() {}
 	if idle == matrixIdle && s.fault.slow() { // it would take hours, and does not stand still
 		given, giveUp = context.WithTimeout(ctx, time.Second)
@@ -339,6 +342,9 @@ func (s *scene) plan() {
 		for _, direction := range []transfer.Direction{transfer.Pull, transfer.Push} {
 			_, err = s.with(e, idle, false, func(ctx context.Context, y *transfer.Sync) error {
 				p, err := y.Plan(ctx, transfer.Request{Direction: direction, Merge: transfer.MergeKeep})
+				if err == nil && len(p.Refused) > 0 {
+					return p.Refused[0] // it is told to everybody
+				}
 				if err == nil {
 					plans = append(plans, actions(p))
 				}
