@@ -352,7 +352,20 @@ func (p *player) plan() (outcome, *transfer.Plan) {
 	if len(got) > 0 || !slices.Equal(plan.Missing, want.missing) {
 		p.wrong("also planned: %v, missing %v and not %v", got, plan.Missing, want.missing)
 	}
+	p.forgets()
 	return want, plan
+}
+
+// forgets: a plan may let go of what is gone on both sides.
+func (p *player) forgets() {
+	files, err := p.sync.Files(p.t.Context())
+	p.must(err)
+	for key := range p.world.base {
+		known := slices.ContainsFunc(files, func(e transfer.Entry) bool { return e.Key == key })
+		if !known && p.world.local[key] == "" && p.world.remote[key] == "" {
+			delete(p.world.base, key)
+		}
+	}
 }
 
 // transfer plans and applies; now and then some keys fail.
@@ -362,10 +375,9 @@ func (p *player) transfer() {
 		p.store.fail[p.key()] = true
 	}
 	before := p.world.clone()
-	want, plan := outcome{}, (*transfer.Plan)(nil)
 	fails := p.store.fail
 	p.store.fail = nil // a plan may have to read
-	want, plan = p.plan()
+	want, plan := p.plan()
 	p.store.fail = fails
 	if p.rnd.IntN(5) == 0 {
 		p.note("  only planned")
@@ -569,13 +581,13 @@ func (p *player) look() (local, remote map[string]string) {
 	return local, remote
 }
 
-// agree compares all three states. What is gone on both sides may be forgotten at any
-// time.
+// agree compares all three states.
 func (p *player) agree() {
 	local, remote := p.look()
 	if !maps.Equal(local, p.world.local) || !maps.Equal(remote, p.world.remote) {
 		p.wrong("here %v\nshould be %v\nthere %v\nshould be %v", local, p.world.local, remote, p.world.remote)
 	}
+	p.forgets()
 	files, err := p.sync.Files(p.t.Context())
 	p.must(err)
 	known := map[string]string{}
@@ -583,9 +595,7 @@ func (p *player) agree() {
 		known[e.Key] = e.Sum.SHA256()
 	}
 	for key, content := range p.world.base {
-		if _, ok := known[key]; !ok && local[key] == "" && remote[key] == "" {
-			delete(p.world.base, key)
-		} else if known[key] != hash([]byte(content)) {
+		if known[key] != hash([]byte(content)) {
 			p.wrong("%s is remembered as %q, should be %q", key, known[key], content)
 		}
 		delete(known, key)
