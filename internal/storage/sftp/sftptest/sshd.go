@@ -109,6 +109,7 @@ PidFile none
 LogLevel ERROR
 StrictModes no
 UsePAM no
+MaxStartups 1000
 PasswordAuthentication no
 PermitRootLogin prohibit-password
 Subsystem sftp %s
