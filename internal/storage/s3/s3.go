@@ -42,6 +42,9 @@ type Options struct {
 	AccessKey    string // empty means anonymous
 	SecretKey    string
 	SessionToken string
+	// Chain looks for credentials in the environment when AccessKey is empty, as
+	// Amazon's own tools do; without any, requests stay anonymous.
+	Chain bool
 
 	Addressing Addressing
 
@@ -180,6 +183,9 @@ func New(opts Options) (*Store, error) {
 	}
 	s := &Store{opts: opts, base: bucketURL(u, opts)}
 	s.creds = credentials.NewStaticV4(opts.AccessKey, opts.SecretKey, opts.SessionToken)
+	if opts.AccessKey == "" && opts.Chain {
+		s.creds = newEnvironment()
+	}
 	s.signer.region = opts.Region
 	s.learnt.unconditional.Store(opts.Unconditional)
 	s.learnt.sums.Store(opts.Checksums)
