@@ -74,7 +74,7 @@ func openFolder(s Storage, o OpenOptions) (storage.Store, error) {
 	case ProtocolDir:
 		store, err = openDir(s, o)
 	case ProtocolS3, ProtocolManaged:
-		store, err = openS3(s)
+		store, err = openS3(s, o)
 	case ProtocolHTTP, ProtocolHTTPS:
 		store, err = openHTTP(s)
 	case ProtocolSFTP:

@@ -2,17 +2,36 @@ package d6tpipe
 
 import (
 	"cmp"
+	"net/url"
+	"regexp"
+	"strings"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/storage/s3"
 )
 
-func openS3(s Storage) (storage.Store, error) {
-	bucket, err := s3Options(s)
+func openS3(s Storage, o OpenOptions) (storage.Store, error) {
+	bucket, set, err := readS3(s)
 	if err != nil {
 		return nil, err
 	}
+	bucket.Chain = !set.Anonymous && bucket.AccessKey == "" && (o.LocalKeys || amazons(bucket))
 	return s3.New(bucket)
+}
+
+// amazonsS3 are the hosts of Amazon's S3, and not those that Amazon's customers
+// name, such as that of a load balancer.
+var amazonsS3 = regexp.MustCompile(`^s3([.-](dualstack|fips))*([.-][a-z]{2}(-[a-z]+)+-[0-9]+)?\.amazonaws\.com(\.cn)?$`)
+
+// amazons reports whether requests go to Amazon. Elsewhere a server could have the
+// keys of this machine's environment shown to itself: a session token is part of
+// every request.
+func amazons(o s3.Options) bool {
+	if o.Endpoint == "" {
+		return o.Region == "" || amazonsS3.MatchString("s3."+o.Region+".amazonaws.com")
+	}
+	u, err := url.Parse(o.Endpoint)
+	return err == nil && u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") && amazonsS3.MatchString(strings.ToLower(u.Hostname()))
 }
 
 // s3Settings are the options of an S3 remote: what its settings say, and then its
@@ -40,24 +59,28 @@ type s3Credentials struct {
 }
 
 func s3Options(s Storage) (s3.Options, error) {
-	var set s3Credentials
+	o, _, err := readS3(s)
+	return o, err
+}
+
+func readS3(s Storage) (o s3.Options, set s3Credentials, err error) {
 	if err := s.settings(&set.s3Settings); err != nil {
-		return s3.Options{}, err
+		return o, set, err
 	}
 	raw, err := encodeJSON(s.Credentials.reveal())
 	if err == nil {
 		err = decodeJSON(raw, &set)
 	}
 	if err != nil { // its text could show a part of a secret
-		return s3.Options{}, &FieldError{Field: "credentials", Reason: "Keys and the endpoint are strings, path_style and insecure are true or false."}
+		return o, set, &FieldError{Field: "credentials", Reason: "Keys and the endpoint are strings, path_style and insecure are true or false."}
 	}
-	o := s3.Options{
+	o = s3.Options{
 		Bucket: s.Location, Endpoint: set.EndpointURL, Region: set.RegionName, Insecure: set.Insecure,
 		AccessKey: cmp.Or(set.AccessKey, set.Key), SecretKey: cmp.Or(set.SecretKey, set.Secret), SessionToken: set.SessionToken,
 		Unconditional: set.Unconditional, NoSums: set.NoSums,
 	}
 	if (o.AccessKey == "") != (o.SecretKey == "") {
-		return o, &FieldError{Field: "credentials", Reason: "An access key and its secret come together."}
+		return o, set, &FieldError{Field: "credentials", Reason: "An access key and its secret come together."}
 	}
 	if set.PathStyle != nil {
 		o.Addressing = s3.Host
@@ -65,5 +88,5 @@ func s3Options(s Storage) (s3.Options, error) {
 			o.Addressing = s3.Path
 		}
 	}
-	return o, nil
+	return o, set, nil
 }
