@@ -56,7 +56,7 @@ type File struct {
 	ModTime time.Time `json:"modified_at"`   // UTC
 	Tag     string    `json:"tag,omitempty"` // the remote's: changes whenever the content does
 	// SHA256 of the content, in hexadecimal, of a file that was synced. It is empty
-	// for files above 1 MiB that the storage vouches for by a CRC-64/NVME.
+	// for most files from 1 MiB on: those are remembered by a CRC-64/NVME.
 	SHA256 string `json:"sha256,omitempty"`
 }
 

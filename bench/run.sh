@@ -108,6 +108,7 @@ END
   SFTP_FINGERPRINT=$(ssh-keygen -l -E sha256 -f "$dir/host.pub" | cut -d ' ' -f 2)
   export RCLONE_CONFIG_SFTP_TYPE=sftp RCLONE_CONFIG_SFTP_HOST=127.0.0.1 RCLONE_CONFIG_SFTP_PORT=$sftp_port
   export RCLONE_CONFIG_SFTP_USER=$USER RCLONE_CONFIG_SFTP_KEY_FILE=$dir/user RCLONE_CONFIG_SFTP_SHELL_TYPE=unix
+  export RCLONE_CONFIG_SFTP_DISABLE_HASHCHECK=true # it would start a program on the server for each file
   ssh="ssh -a -x -i $dir/user -o UserKnownHostsFile=$dir/known -o LogLevel=ERROR"
 }
 
@@ -168,7 +169,7 @@ timed() {
   [[ $program =~ $only ]] || return 0
   rm -f "$line"
   sync -f "$root"
-  "$bin/measure" "$line" "$workload	$program" "$@" >"$root/logs/$workload.$program" 2>&1
+  "$bin/measure" "$line" "$workload	$program" timeout 300 "$@" >"$root/logs/$workload.$program" 2>&1
   [ "$(cut -f 6 "$line")" = 0 ] && whole "$checked" "$name" || word=FAIL
   printf '%s\t%s\n' "$(cut -f 1-5 "$line")" "$word" | tee -a "$results"
 }

@@ -34,13 +34,14 @@ type digest struct {
 	md5  hash.Hash // nil when nobody asks for it
 }
 
-// newDigestOf is newDigest for an object of so many bytes. Of a big one that the
-// remote vouches for by a CRC nothing else is computed.
+// newDigestOf is newDigest for a file of so many bytes. Of a big one a SHA-256 is
+// taken only when the remote vouches for it.
 func newDigestOf(sum string, size int64) *digest {
-	if strings.HasPrefix(sum, kindCRC) && size > smallFile {
-		return &digest{}
+	d := newDigest(sum)
+	if size >= smallFile && !strings.HasPrefix(sum, kindSHA256) {
+		d.sha = nil
 	}
-	return newDigest(sum)
+	return d
 }
 
 // newDigest returns one that can tell whether a stream has the sum.

@@ -63,8 +63,8 @@ func (s *Stamp) UnmarshalText(text []byte) error {
 }
 
 // A Hash tells contents apart; zero is one that is not known. It is a SHA-256, or
-// the CRC-64/NVME of a big file that the remote vouches for: to take a SHA-256 of
-// those would cost as much as all the rest of a transfer, and prove nothing more.
+// the CRC-64/NVME of a big file: a SHA-256 of those would cost as much as all the
+// rest of a transfer, and what is asked of it is whether a file was edited.
 type Hash [32]byte
 
 // crcMark begins a Hash that is a CRC; no SHA-256 that anybody will ever see does.

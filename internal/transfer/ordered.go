@@ -43,13 +43,15 @@ func newOrdered(file io.ReaderAt, size int64) *ordered {
 }
 
 // begin says which sums to take; the first call counts.
-func (o *ordered) begin(sum string) error {
+func (o *ordered) begin(sum string) error { return o.beginWith(newDigestOf(sum, o.size)) }
+
+func (o *ordered) beginWith(d *digest) error {
 	o.mu.Lock()
 	if o.d != nil {
 		o.mu.Unlock()
 		return nil
 	}
-	o.d = newDigestOf(sum, o.size)
+	o.d = d
 	if o.d.sha == nil && o.d.md5 == nil { // the CRC comes of those of the blocks
 		o.d.size, o.next = o.size, len(o.here)
 	}

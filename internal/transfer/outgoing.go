@@ -54,7 +54,7 @@ func (out *outgoing) begin() (err error) {
 		ctx: out.ctx, key: s.Key, size: s.Local.Size, source: s.Local.version(), cond: condition(s),
 		to: storage.MultipartOf(out.cfg.Store), path: uploadPath(out.cfg.State, out.cfg.Place, s.Key),
 	}
-	if err = out.sums.begin(out.sumWanted(s)); err == nil {
+	if err = out.sums.beginWith(out.digestFor(s)); err == nil {
 		err = out.ship.begin(out.cfg.Place, out.holds)
 	}
 	if err != nil {

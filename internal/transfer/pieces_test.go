@@ -133,7 +133,7 @@ func TestPullInPieces(t *testing.T) {
 		require.Equal(t, string(big), p.read("big.bin"))
 		files, err := p.Files(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, hash(big), files[0].Sum.String())
+		require.Equal(t, "crc64nvme:"+transfer.CRCHex(big), files[0].Sum.String())
 		p.must(pull, 0)
 		requireNothingLeft(t, p)
 	}
@@ -305,7 +305,7 @@ func TestPushInParts(t *testing.T) {
 		require.Equal(t, string(bigFile(1)), stored(t, store, "big.bin"))
 		files, err := p.Files(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, hash(bigFile(1)), files[0].Sum.String())
+		require.Equal(t, "crc64nvme:"+transfer.CRCHex(bigFile(1)), files[0].Sum.String())
 		p.must(push, 0)
 		p.must(pull, 0)
 		require.Zero(t, store.Uploads())

@@ -42,7 +42,7 @@ func (r *run) upload(ctx context.Context, s *Step) (e Entry, err error) {
 
 // put sends a file in one piece and verifies what the remote says of it.
 func (r *run) put(ctx context.Context, s *Step, f *os.File, cond storage.Cond) (storage.Object, *digest, error) {
-	src := &source{run: r, ctx: ctx, f: f, step: s, digest: newDigest(r.sumWanted(s))}
+	src := &source{run: r, ctx: ctx, f: f, step: s, digest: r.digestFor(s)}
 	o, err := r.cfg.Store.Put(ctx, s.Key, src, s.Local.Size, cond)
 	if errors.Is(err, storage.ErrChanged) && src.sent != nil {
 		if o, err = r.ours(ctx, s, f, src.sent, err); err == nil {
@@ -105,6 +105,15 @@ func condition(s *Step) storage.Cond {
 	return storage.Cond{Tag: s.Remote.Tag}
 }
 
+// digestFor is what is computed of a file that is sent: also what is known of it
+// already, so that it can be seen to be the same.
+func (r *run) digestFor(s *Step) *digest {
+	if known := s.Local.Sum; !known.IsZero() && !known.isCRC() {
+		return newDigest(r.sumWanted(s))
+	}
+	return newDigestOf(r.sumWanted(s), s.Local.Size)
+}
+
 // sumWanted says which sum the remote will probably answer with.
 func (r *run) sumWanted(s *Step) string {
 	if r.md5.Load() || s.Remote != nil && s.Remote.Sum != "" {
@@ -134,7 +143,7 @@ func (s *source) Seek(offset int64, whence int) (int64, error) {
 		return s.f.Seek(0, io.SeekCurrent)
 	}
 	s.run.moved(s.step, -s.digest.size)
-	s.digest = newDigest(s.run.sumWanted(s.step))
+	s.digest = s.run.digestFor(s.step)
 	return s.f.Seek(0, io.SeekStart)
 }
 
