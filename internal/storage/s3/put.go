@@ -145,7 +145,7 @@ func (s *Store) put(ctx context.Context, key string, b *body, payload string, co
 
 // putSigned sends an object in chunks that are signed each, or with its sum at the
 // end.
-func (s *Store) putSigned(ctx context.Context, key string, src io.Reader, size int64, _ string, cond storage.Cond) (storage.Object, error) {
+func (s *Store) putSigned(ctx context.Context, key string, src io.Reader, size int64, sum string, cond storage.Cond) (storage.Object, error) {
 	opts := minio.PutObjectOptions{}
 	if s.opts.Checksums {
 		opts.Checksum = checksum
@@ -164,24 +164,39 @@ func (s *Store) putSigned(ctx context.Context, key string, src io.Reader, size i
 	}
 	if info.ChecksumCRC64NVME != "" {
 		s.learnt.sums.Store(true)
+		if want := crcValue(sum); want != "" && info.ChecksumCRC64NVME != want {
+			return storage.Object{}, errDamaged
+		}
 	}
 	return s.object(key, size, time.Time{}, info.ETag), nil
 }
 
-// A body is what is sent of an object, with its sums.
+// A body is what is sent of an object, with its sums. A server may answer before it
+// has read all of it, and then net/http reads on beside the caller: hence the lock.
 type body struct {
 	r    io.Reader
 	size int64
 	want string // the CRC64NVME that it is said to have, "" when nobody says
-	crc  uint64
+
+	mu  sync.Mutex
+	crc uint64
 }
 
 func newBody(r io.Reader, size int64) *body { return &body{r: r, size: size} }
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.crc = crc64nvme.Update(b.crc, p[:n])
 	return n, err
+}
+
+// sum is the CRC64NVME of what was read so far.
+func (b *body) sum() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return crcSum(b.crc)
 }
 
 // upload sends a body, and compares the sum that comes back: a remote that answers
@@ -206,7 +221,7 @@ func (s *Store) upload(req *http.Request, b *body, payload string) (http.Header,
 }
 
 func compare(b *body, h http.Header) error {
-	if got := sumIn(h); strings.HasPrefix(got, "crc64nvme:") && got != crcSum(b.crc) {
+	if got := sumIn(h); strings.HasPrefix(got, "crc64nvme:") && got != b.sum() {
 		return errDamaged
 	}
 	return nil

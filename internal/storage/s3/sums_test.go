@@ -253,3 +253,23 @@ func TestForgottenUploads(t *testing.T) {
 	require.Equal(t, "new", u.ID)
 	require.Equal(t, []string{"old"}, aborted)
 }
+
+// A remote that answers with another sum than that of what was sent has other bytes.
+func TestAnswersWithAnotherSum(t *testing.T) {
+	data := storagetest.Bytes(1, 4<<20)
+	store := script(t, func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.CopyN(io.Discard, r.Body, r.ContentLength)
+		w.Header().Set("ETag", `"`+etag+`"`)
+		w.Header().Set("X-Amz-Checksum-Crc64nvme", "AAAAAAAAAAA=")
+		w.Header().Set("X-Amz-Checksum-Type", "FULL_OBJECT")
+		if err != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	for i := range 6 { // the first ones of a store that does not know yet what the remote can
+		size := []int64{1 << 20, 4 << 20}[i%2]
+		r := knowing{bytes.NewReader(data[:size]), crc(data[:size])}
+		_, err := store.Put(t.Context(), "a", r, size, storage.Cond{})
+		require.ErrorIs(t, err, storage.ErrTemporary)
+	}
+}
