@@ -13,8 +13,8 @@
 #   ONLY='limit|ours'                   a regular expression of programs
 #   S3_PORT=7480 SFTP_PORT=7422 FTP_PORT=7421   free ports on loopback
 #
-# It needs Linux, Go and rclone (apt install rclone), for SFTP and FTP root, lftp, openssh-server and vsftpd too. s5cmd and
-# versitygw are built from the module proxy.
+# It needs Linux, Go and rclone (apt install rclone), for SFTP and FTP root, lftp, openssh-server and vsftpd too. s5cmd, mc
+# and versitygw are built from the module proxy.
 
 # shellcheck disable=SC2317 # workloads are functions, called by their names
 set -euo pipefail
@@ -33,6 +33,7 @@ export GOWORK=off S3_ENDPOINT=http://127.0.0.1:$port
 export AWS_ACCESS_KEY_ID=bench AWS_SECRET_ACCESS_KEY=bench-secret AWS_REGION=us-east-1
 export RCLONE_CONFIG=$root/rclone.conf RCLONE_CONFIG_S3_TYPE=s3 RCLONE_CONFIG_S3_PROVIDER=Other RCLONE_CONFIG_S3_ENV_AUTH=true
 export RCLONE_CONFIG_S3_ENDPOINT=$S3_ENDPOINT RCLONE_CONFIG_S3_REGION=us-east-1
+export MC_CONFIG_DIR=$root/mc MC_HOST_bench=http://$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY@127.0.0.1:$port
 
 # --- programs, data, server --------------------------------------------------------------------------------------
 
@@ -40,6 +41,7 @@ build() {
   command -v rclone >/dev/null || { echo "run.sh: rclone is missing; apt install rclone" >&2; exit 1; }
   go -C bench build -o "$bin/" ./limit ./ours ./measure
   cp "$(go -C bench/peers tool -n s5cmd)" "$bin/s5cmd"
+  cp "$(go -C bench/peers/mc tool -n mc)" "$bin/mc"
   cp "$(go -C tools/gateway tool -n versitygw)" "$bin/versitygw"
 }
 
@@ -185,6 +187,7 @@ new_push() {
 }
 
 s5() { timed "$1" s5cmd "$2" "$3" "$bin/s5cmd" --log error --numworkers 32 --endpoint-url "$S3_ENDPOINT" cp "$4" "$5"; }
+mc() { timed "$1" mc "$2" "$3" "$bin/mc" mirror --quiet "$4" "$5"; }
 rc() {
   local workload=$1 checked=$2 name=$3
   shift 3
@@ -195,6 +198,7 @@ pull() { # WORKLOAD NAME
   new_folder; timed "$1" limit "$dest/files" "$2" "$bin/limit" get "$data/$2" "$2" "$dest/files"
   new_folder; timed "$1" ours "$dest/files" "$2" "$bin/ours" pull "s3://$2" "$dest/files"
   new_folder; s5 "$1" "$dest/files" "$2" "s3://$2/*" "$dest/files/"
+  new_folder; mc "$1" "$dest/files" "$2" "bench/$2" "$dest/files"
   new_folder; rc "$1" "$dest/files" "$2" --ignore-checksum --multi-thread-streams 4 "s3:$2" "$dest/files"
 }
 
@@ -202,6 +206,7 @@ push() { # WORKLOAD NAME
   new_push "$2"; timed "$1" limit "$served/push" "$2" "$bin/limit" put "$dest/files" push
   new_push "$2"; timed "$1" ours "$served/push" "$2" "$bin/ours" push "$dest/files" s3://push
   new_push "$2"; s5 "$1" "$served/push" "$2" "$dest/files/*" s3://push/
+  new_push "$2"; mc "$1" "$served/push" "$2" "$dest/files" bench/push
   new_push "$2"; rc "$1" "$served/push" "$2" --s3-no-head --s3-no-check-bucket --s3-chunk-size 16M \
     --s3-upload-concurrency 8 "$dest/files" s3:push
 }
@@ -225,6 +230,7 @@ noop() { # WORKLOAD NAME
   timed "$1" limit "$kept/theirs/files" "$2" "$bin/limit" list "$2"
   timed "$1" ours "$kept/ours/files" "$2" "$bin/ours" pull "s3://$2" "$kept/ours/files"
   timed "$1" s5cmd "$kept/theirs/files" "$2" "$bin/s5cmd" --log error --endpoint-url "$S3_ENDPOINT" sync "s3://$2/*" "$kept/theirs/files/"
+  mc "$1" "$kept/theirs/files" "$2" "bench/$2" "$kept/theirs/files"
   timed "$1" rclone "$kept/theirs/files" "$2" rclone copy -q --checkers 32 --fast-list --update --use-server-modtime "s3:$2" "$kept/theirs/files"
 }
 
@@ -240,11 +246,12 @@ sftp_pull() { # WORKLOAD NAME
 
 sftp_push() { # WORKLOAD NAME
   local to=$root/sftp-push
-  for program in ours lftp-16 rclone; do
+  for program in ours lftp-16 openssh rclone; do
     rm -rf "$to" && mkdir -p "$to" && new_folder && rmdir "$dest/files" && cp -al "$data/$2" "$dest/files"
     case $program in
       ours) timed "$1" ours "$to" "$2" "$bin/ours" push "$dest/files" "sftp://$USER@127.0.0.1:$sftp_port$to" ;;
       lftp-16) timed "$1" lftp-16 "$to" "$2" lftp -e "set sftp:connect-program '$ssh'; set net:connection-limit 0; mirror -R --parallel=16 $dest/files $to; bye" -p "$sftp_port" -u "$USER," sftp://127.0.0.1 ;;
+      openssh) timed "$1" openssh "$to" "$2" bash -c "cd $dest/files && echo 'put -r .' | sftp -q -b - -P $sftp_port -i $SFTP_KEY -o UserKnownHostsFile=$root/sshd/known $USER@127.0.0.1:$to" ;;
       rclone) rc "$1" "$to" "$2" "$dest/files" "sftp:$to" ;;
     esac
   done
