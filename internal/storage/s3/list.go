@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -25,6 +26,8 @@ var (
 	errEmpty    = errors.New("the remote sends empty pages")
 	errNoEnd    = errors.New("the remote does not say whether the listing goes on")
 	errTooBig   = errors.New("a page of the listing is too long")
+
+	errNoListing = fmt.Errorf("%w: the answer is not a listing", storage.ErrTemporary)
 )
 
 // page is an answer to ListObjectsV2.
@@ -58,11 +61,26 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[storage.Objec
 var errStopped = errors.New("the caller wants no more")
 
 // pages yields page after page. A token that was seen before would make it
-// endless, and so would empty pages.
+// endless, and so would empty pages. While a page is read the next one is under way:
+// servers take their time over it.
 func (s *Store) pages(ctx context.Context, prefix string, yield func(storage.Object, error) bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var next *answer
+	defer func() {
+		cancel()
+		next.wait()
+	}()
 	seen := map[string]bool{"": true}
 	for token := ""; ; {
-		p, err := s.page(ctx, prefix, token)
+		body, err := next.of(token)
+		if body == nil && err == nil {
+			body, err = s.page(ctx, prefix, token)
+		}
+		if err != nil {
+			return err
+		}
+		next = s.ahead(ctx, prefix, nextToken(body))
+		p, err := parsePage(body)
 		if err != nil {
 			return err
 		}
@@ -85,6 +103,54 @@ func (s *Store) pages(ctx context.Context, prefix string, yield func(storage.Obj
 	}
 }
 
+// An answer is a page that was asked for before it was known to be wanted.
+type answer struct {
+	token string
+	done  chan struct{}
+	body  []byte
+	err   error
+}
+
+// ahead asks for the page behind a token.
+func (s *Store) ahead(ctx context.Context, prefix, token string) *answer {
+	if token == "" {
+		return nil
+	}
+	a := &answer{token: token, done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		a.body, a.err = s.page(ctx, prefix, token)
+	}()
+	return a
+}
+
+func (a *answer) wait() {
+	if a != nil {
+		<-a.done
+	}
+}
+
+// of waits for the answer, and returns nothing when it is not the page of token.
+func (a *answer) of(token string) ([]byte, error) {
+	a.wait()
+	if a == nil || a.token != token {
+		return nil, nil
+	}
+	return a.body, a.err
+}
+
+// nextToken looks for the token in a page that was not parsed yet, "" when it is not
+// to be seen at once. What counts is what the parser finds.
+func nextToken(body []byte) string {
+	const tag = "NextContinuationToken>"
+	_, rest, _ := bytes.Cut(body, []byte("<"+tag))
+	token, _, found := bytes.Cut(rest, []byte("</"+tag))
+	if !found || bytes.ContainsAny(token, "&<\r") {
+		return ""
+	}
+	return string(token)
+}
+
 func (s *Store) yieldPage(ctx context.Context, p *page, yield func(storage.Object, error) bool) error {
 	p.pack()
 	for i := range p.Contents {
@@ -102,7 +168,8 @@ func (s *Store) yieldPage(ctx context.Context, p *page, yield func(storage.Objec
 	return nil
 }
 
-func (s *Store) page(ctx context.Context, prefix, token string) (*page, error) {
+// page asks for a page. The body is not empty.
+func (s *Store) page(ctx context.Context, prefix, token string) ([]byte, error) {
 	query := url.Values{"list-type": {"2"}, "encoding-type": {"url"}, "prefix": {prefix}}
 	if token != "" {
 		query.Set("continuation-token", token)
@@ -120,15 +187,17 @@ func (s *Store) page(ctx context.Context, prefix, token string) (*page, error) {
 		return nil, s.refusal(resp.StatusCode, body)
 	case len(body) > maxPage:
 		return nil, errTooBig
+	case len(body) == 0:
+		return nil, errNoListing
 	}
-	return parsePage(body)
+	return body, nil
 }
 
 // parsePage reads a page and makes sure that it says all that it must.
 func parsePage(body []byte) (*page, error) {
 	p := &page{}
 	if err := xml.Unmarshal(body, p); err != nil {
-		return nil, fmt.Errorf("%w: the answer is not a listing", storage.ErrTemporary)
+		return nil, errNoListing
 	}
 	if p.IsTruncated == nil {
 		return nil, errNoEnd
