@@ -128,11 +128,11 @@ func (s *Store) Send(ctx context.Context, u storage.Upload, n int, r io.Reader, 
 	}
 	ctx, call := s.begin(ctx, "send", u.Key)
 	src := &source{r: storage.Exactly(ctx, r, size)}
-	send := s.sendSigned
-	if s.checks(r) {
-		send = s.sendStream
+	part, send := storage.Part{Number: n, Size: size, Sum: s.sumOf(r)}, s.sendStream
+	if part.Sum == "" {
+		send = s.sendSigned
 	}
-	part, err := send(ctx, u, storage.Part{Number: n, Size: size, Sum: storage.SumOf(r)}, src)
+	part, err := send(ctx, u, part, src)
 	if srcErr := src.shut(); srcErr != nil {
 		err = srcErr // the cause; what the connection says about it is not
 	}

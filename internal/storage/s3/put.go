@@ -43,14 +43,15 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64, co
 		return storage.Object{}, call.fail(err)
 	}
 	src := &source{r: storage.Exactly(ctx, r, size)}
-	put := s.putSigned
-	switch {
-	case size <= smallPut:
-		put = s.putSmall
-	case s.checks(r):
-		put = s.putStream
+	var sum string
+	put := s.putSmall // which computes its own
+	if size > smallPut {
+		put = s.putSigned
+		if sum = s.sumOf(r); sum != "" {
+			put = s.putStream
+		}
 	}
-	obj, err := put(ctx, key, src, size, storage.SumOf(r), cond)
+	obj, err := put(ctx, key, src, size, sum, cond)
 	if srcErr := src.shut(); srcErr != nil {
 		err = srcErr // the cause; what the connection says about it is not
 	}
@@ -60,11 +61,17 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64, co
 	return obj, nil
 }
 
-// checks reports whether the remote will check what it receives of r: it knows sums,
-// and r knows its own. Without that, a body that a broken connection cuts short is
-// taken for whole by some servers.
-func (s *Store) checks(r io.Reader) bool {
-	return s.learnt.sums.Load() && crcValue(storage.SumOf(r)) != ""
+// sumOf is the CRC64NVME that r knows of itself, if the remote will check what it
+// receives by it. Without that, a body that a broken connection cuts short is taken
+// for whole by some servers. To know it may mean to read all of r.
+func (s *Store) sumOf(r io.Reader) string {
+	if !s.learnt.sums.Load() {
+		return ""
+	}
+	if sum := storage.SumOf(r); crcValue(sum) != "" {
+		return sum
+	}
+	return ""
 }
 
 // precheck looks at the condition for remotes that cannot.
@@ -145,7 +152,7 @@ func (s *Store) put(ctx context.Context, key string, b *body, payload string, co
 
 // putSigned sends an object in chunks that are signed each, or with its sum at the
 // end.
-func (s *Store) putSigned(ctx context.Context, key string, src io.Reader, size int64, sum string, cond storage.Cond) (storage.Object, error) {
+func (s *Store) putSigned(ctx context.Context, key string, src io.Reader, size int64, _ string, cond storage.Cond) (storage.Object, error) {
 	opts := minio.PutObjectOptions{}
 	if s.opts.Checksums {
 		opts.Checksum = checksum
@@ -158,14 +165,15 @@ func (s *Store) putSigned(ctx context.Context, key string, src io.Reader, size i
 	case cond.Tag != "":
 		opts.SetMatchETag(cond.Tag)
 	}
-	info, err := s.core.PutObject(ctx, s.opts.Bucket, key, src, size, "", "", opts)
+	b := newBody(src, size)
+	info, err := s.core.PutObject(ctx, s.opts.Bucket, key, b, size, "", "", opts)
 	if err != nil {
 		return storage.Object{}, err
 	}
 	if info.ChecksumCRC64NVME != "" {
 		s.learnt.sums.Store(true)
-		if want := crcValue(sum); want != "" && info.ChecksumCRC64NVME != want {
-			return storage.Object{}, errDamaged
+		if err := compare(b, http.Header{crcHeader: {info.ChecksumCRC64NVME}, typeHeader: {info.ChecksumMode}}); err != nil {
+			return storage.Object{}, err
 		}
 	}
 	return s.object(key, size, time.Time{}, info.ETag), nil
