@@ -164,7 +164,7 @@ func (s *Store) page(ctx context.Context, prefix, token string) ([]byte, error) 
 	case err != nil:
 		return nil, networkError(ctx, err)
 	case resp.StatusCode != http.StatusOK:
-		return nil, s.refusal(resp.StatusCode, body)
+		return nil, refusal(resp.StatusCode, body)
 	case len(body) > maxPage:
 		return nil, errTooBig
 	case len(body) == 0:

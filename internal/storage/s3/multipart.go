@@ -66,7 +66,7 @@ func (s *Store) forget(ctx context.Context, key string) error {
 // probe finds out whether the remote knows CRC64NVME sums, once: by a part of one
 // byte, which the first part replaces. What goes wrong with it shows again later.
 func (s *Store) probe(ctx context.Context, u storage.Upload) {
-	if s.learnt.sums.Load() || s.learnt.probed.Swap(true) {
+	if s.learnt.sums.Load() || s.learnt.plain.Load() || s.learnt.probed.Swap(true) {
 		return
 	}
 	one := []byte{0}

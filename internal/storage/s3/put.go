@@ -114,8 +114,9 @@ func (s *Store) condition(h http.Header, cond storage.Cond) {
 }
 
 // putSmall sends an object from memory. The remote checks what it receives: by the
-// CRC64NVME, if it has shown that it knows those, else by the signed SHA-256.
-func (s *Store) putSmall(ctx context.Context, key string, src io.Reader, size int64, _ string, cond storage.Cond) (storage.Object, error) {
+// CRC64NVME, if it has shown that it knows those, else by the signed SHA-256. One
+// that was never asked gets both.
+func (s *Store) putSmall(ctx context.Context, key string, src io.Reader, size int64, _ string, cond storage.Cond) (obj storage.Object, err error) {
 	data := make([]byte, size)
 	if _, err := io.ReadFull(src, data); err != nil {
 		return storage.Object{}, err
@@ -128,9 +129,15 @@ func (s *Store) putSmall(ctx context.Context, key string, src io.Reader, size in
 		hash := sha256.Sum256(data)
 		payload = hex.EncodeToString(hash[:])
 	}
-	b := newBody(bytes.NewReader(data), size)
-	b.want = crcSum(crc64nvme.Checksum(data))
-	return s.put(ctx, key, b, payload, cond)
+	err = s.withSums(func(sums bool) error {
+		b := newBody(bytes.NewReader(data), size) // of each request its own: net/http may still be at the last one's
+		if sums && (s.learnt.sums.Load() || !s.learnt.probed.Load()) {
+			b.want = crcSum(crc64nvme.Checksum(data))
+		}
+		obj, err = s.put(ctx, key, b, payload, cond)
+		return err
+	})
+	return obj, err
 }
 
 // putStream sends an object as it is read to a remote that checks it.

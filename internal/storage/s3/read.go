@@ -39,19 +39,27 @@ func (s *Store) Open(ctx context.Context, obj storage.Object, off, n int64) (io.
 	return &reader{call: call, body: resp.Body, left: length, sum: sumIn(resp.Header)}, nil
 }
 
-func (s *Store) get(ctx context.Context, obj storage.Object, off, n int64) (*http.Response, error) {
-	req := s.request(ctx, http.MethodGet, obj.Key, nil)
-	req.Header.Set(modeHeader, "ENABLED")
+func (s *Store) get(ctx context.Context, obj storage.Object, off, n int64) (resp *http.Response, err error) {
+	err = s.withSums(func(sums bool) error {
+		req := s.request(ctx, http.MethodGet, obj.Key, nil)
+		askForSum(req.Header, sums)
+		askForRange(req.Header, obj, off, n)
+		resp, err = s.do(req, emptyHash)
+		return err
+	})
+	return resp, err
+}
+
+func askForRange(h http.Header, obj storage.Object, off, n int64) {
 	switch {
 	case n > 0:
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", off, off+n-1))
+		h.Set("Range", fmt.Sprintf("bytes=%d-%d", off, off+n-1))
 	case off > 0:
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", off))
+		h.Set("Range", fmt.Sprintf("bytes=%d-", off))
 	}
 	if obj.Tag != "" {
-		req.Header.Set("If-Match", `"`+obj.Tag+`"`)
+		h.Set("If-Match", `"`+obj.Tag+`"`)
 	}
-	return s.do(req, emptyHash)
 }
 
 // nothing is the answer when there are no bytes in the range: but the object must

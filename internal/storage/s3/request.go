@@ -25,8 +25,10 @@ import (
 const maxError = 64 << 10
 
 // keys are what requests are signed with.
-func (s *Store) keys() (credentials.Value, error) {
-	return s.creds.GetWithContext(s.core.CredContext())
+func (s *Store) keys(ctx context.Context) (credentials.Value, error) {
+	asked := s.core.CredContext()
+	asked.Context = ctx
+	return s.creds.GetWithContext(asked)
 }
 
 // request makes an unsigned request about an object; key may be empty.
@@ -41,7 +43,7 @@ func (s *Store) request(ctx context.Context, method, key string, query url.Value
 // do signs a request and makes it. Whatever says no is an error, with the body
 // closed.
 func (s *Store) do(req *http.Request, payload string) (*http.Response, error) {
-	keys, err := s.keys()
+	keys, err := s.keys(req.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -51,9 +53,7 @@ func (s *Store) do(req *http.Request, payload string) (*http.Response, error) {
 		return nil, err
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-		if resp.Header.Get(crcHeader) != "" && !s.learnt.sums.Load() {
-			s.learnt.sums.Store(true)
-		}
+		s.learn(req.Header, resp.Header)
 		return resp, nil
 	}
 	defer resp.Body.Close()
@@ -63,21 +63,33 @@ func (s *Store) do(req *http.Request, payload string) (*http.Response, error) {
 			return nil, networkError(req.Context(), err)
 		}
 	}
-	return nil, s.refusal(resp.StatusCode, body)
+	return nil, refusal(resp.StatusCode, body)
 }
 
-// refusal reads the code out of an answer that says no. A HEAD has none: then 400
-// to a request with a session token most likely means that this has run out.
-func (s *Store) refusal(status int, body []byte) error {
+// badRequest is the code of a 400 that has none, as that of a HEAD.
+const badRequest = "BadRequest"
+
+// refusal reads the code out of an answer that says no.
+func refusal(status int, body []byte) error {
 	resp := minio.ErrorResponse{}
 	if len(body) == 0 || xml.Unmarshal(body, &resp) != nil {
 		resp = minio.ErrorResponse{Code: strings.ReplaceAll(http.StatusText(status), " ", "")}
-		if keys, err := s.keys(); err == nil && len(body) == 0 && status == http.StatusBadRequest && keys.SessionToken != "" {
-			resp.Code = "ExpiredToken"
-		}
 	}
 	resp.StatusCode = status
 	return resp
+}
+
+// unexplained guesses why a HEAD was refused, which has no body to say so: a 400 to
+// a request with a session token most likely means that this has run out.
+func (s *Store) unexplained(ctx context.Context, err error) error {
+	no := minio.ToErrorResponse(err)
+	if no.Code != badRequest {
+		return err
+	}
+	if keys, keysErr := s.keys(ctx); keysErr == nil && keys.SessionToken != "" {
+		no.Code = "ExpiredToken"
+	}
+	return no
 }
 
 // drained closes the body of an answer in which there should be nothing, so that

@@ -158,6 +158,7 @@ type Store struct {
 type learnt struct {
 	sums          atomic.Bool // it answers uploads with a CRC64NVME of its own
 	probed        atomic.Bool // it was asked
+	plain         atomic.Bool // it refuses requests with a header about sums
 	unconditional atomic.Bool // it does not know conditions on a PUT
 }
 
@@ -247,11 +248,15 @@ func (s *Store) Stat(ctx context.Context, key string) (storage.Object, error) {
 
 // head asks for an object, and for the strongest sum that the remote has of it.
 func (s *Store) head(ctx context.Context, key string) (storage.Object, string, error) {
-	req := s.request(ctx, http.MethodHead, key, nil)
-	req.Header.Set(modeHeader, "ENABLED")
-	resp, err := s.do(req, emptyHash)
+	var resp *http.Response
+	err := s.withSums(func(sums bool) (err error) {
+		req := s.request(ctx, http.MethodHead, key, nil)
+		askForSum(req.Header, sums)
+		resp, err = s.do(req, emptyHash)
+		return err
+	})
 	if err != nil {
-		return storage.Object{}, "", err
+		return storage.Object{}, "", s.unexplained(ctx, err)
 	}
 	if err := resp.Body.Close(); err != nil {
 		return storage.Object{}, "", err

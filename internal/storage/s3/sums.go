@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/minio/minio-go/v7"
 )
 
 const (
@@ -14,6 +16,55 @@ const (
 	crcHeader  = "X-Amz-Checksum-Crc64nvme"
 	shaHeader  = "X-Amz-Checksum-Sha256"
 )
+
+// askForSum asks for the sum of an object with the answer.
+func askForSum(h http.Header, sums bool) {
+	if sums {
+		h.Set(modeHeader, "ENABLED")
+	}
+}
+
+// withSums calls try with headers about sums and, when these may be what the remote
+// refuses, once more without them. If that settles it they are left out from then on.
+// A remote that has ever answered with a sum knows them.
+func (s *Store) withSums(try func(sums bool) error) error {
+	if s.learnt.plain.Load() {
+		return try(false)
+	}
+	err := try(true)
+	if s.learnt.sums.Load() || !mayRefuseSums(err) {
+		return err
+	}
+	err = try(false)
+	switch no := minio.ToErrorResponse(err); {
+	case err == nil, no.StatusCode == http.StatusNotFound, no.StatusCode == http.StatusPreconditionFailed:
+		s.learnt.plain.Store(true)
+	}
+	return err
+}
+
+// mayRefuseSums reports whether an answer may be that of a remote which does not
+// know the headers. Sums that are wrong have other codes, such as BadDigest.
+func mayRefuseSums(err error) bool {
+	no := minio.ToErrorResponse(err)
+	switch no.StatusCode {
+	case http.StatusNotImplemented:
+		return true
+	case http.StatusBadRequest:
+		return no.Code == "InvalidArgument" || no.Code == "InvalidRequest" || no.Code == badRequest
+	}
+	return false
+}
+
+// learn notes what an answer that says yes shows of the remote.
+func (s *Store) learn(asked, answered http.Header) {
+	if answered.Get(crcHeader) != "" && !s.learnt.sums.Load() {
+		s.learnt.sums.Store(true)
+	}
+	if asked.Get(crcHeader) != "" && !s.learnt.probed.Load() {
+		s.learnt.probed.Store(true)
+	}
+}
 
 // sumIn returns the sum of the whole object that an answer has, "" when it has
 // none. One that is put together from those of the parts is of no use, and tells so

@@ -181,7 +181,7 @@ func TestConditionsThatAreUnknown(t *testing.T) {
 	retrying := storage.Retry(store, storage.RetryPolicy{First: time.Millisecond})
 	_, err := retrying.Put(t.Context(), "a", strings.NewReader("x"), 1, storage.Cond{Absent: true})
 	require.NoError(t, err)
-	require.EqualValues(t, 2, puts.Load())
+	require.EqualValues(t, 3, puts.Load(), "the second is without a sum")
 	require.EqualValues(t, 1, heads.Load())
 	require.False(t, store.ConditionalPut())
 }
@@ -271,5 +271,152 @@ func TestAnswersWithAnotherSum(t *testing.T) {
 		r := knowing{bytes.NewReader(data[:size]), crc(data[:size])}
 		_, err := store.Put(t.Context(), "a", r, size, storage.Cond{})
 		require.ErrorIs(t, err, storage.ErrTemporary)
+	}
+}
+
+// aboutSums reports whether a request has a header about sums.
+func aboutSums(r *http.Request) bool {
+	for name := range r.Header {
+		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-amz-checksum") || lower == "x-amz-sdk-checksum-algorithm" {
+			return true
+		}
+	}
+	return false
+}
+
+// bucket answers as a bucket with one object does, whatever it is called.
+func bucket(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // the client may hang up
+	w.Header().Set("ETag", `"`+etag+`"`)
+	switch query := r.URL.Query(); {
+	case r.Method == http.MethodPost && query.Has("uploads"):
+		fmt.Fprint(w, "<InitiateMultipartUploadResult><UploadId>new</UploadId></InitiateMultipartUploadResult>")
+	case r.Method == http.MethodPost:
+		fmt.Fprintf(w, "<CompleteMultipartUploadResult><Bucket>bucket</Bucket><Key>a</Key><ETag>%s-1</ETag></CompleteMultipartUploadResult>", etag)
+	case r.Method == http.MethodHead:
+		w.Header().Set("Content-Length", "1")
+	case r.Method == http.MethodGet && query.Has("uploads"):
+		fmt.Fprint(w, "<ListMultipartUploadsResult></ListMultipartUploadsResult>")
+	case r.Method == http.MethodGet:
+		fmt.Fprint(w, "x")
+	}
+}
+
+// Remotes that know no sums refuse the headers about them: Backblaze B2 and others
+// with a 400, R2 with a 501. They are read and written all the same.
+func TestSumsThatAreRefused(t *testing.T) {
+	ops := map[string]func(*s3.Store) error{
+		"put": func(s *s3.Store) error {
+			_, err := s.Put(t.Context(), "a", strings.NewReader("x"), 1, storage.Cond{Absent: true})
+			return err
+		},
+		"put more": func(s *s3.Store) error {
+			_, err := s.Put(t.Context(), "a", knowing{bytes.NewReader(make([]byte, 2<<20)), crc(make([]byte, 2<<20))}, 2<<20, storage.Cond{})
+			return err
+		},
+		"put in parts": func(s *s3.Store) error {
+			m := s.Multipart()
+			u, err := m.Begin(t.Context(), "a", 2<<20, 1)
+			require.NoError(t, err)
+			part, err := m.Send(t.Context(), u, 0, bytes.NewReader(make([]byte, 2<<20)), 2<<20)
+			require.NoError(t, err)
+			_, err = m.Finish(t.Context(), u, []storage.Part{part}, storage.Cond{})
+			return err
+		},
+		"open": func(s *s3.Store) error {
+			r, err := s.Open(t.Context(), storage.Object{Key: "a"}, 0, -1)
+			if err == nil {
+				err = r.Close()
+			}
+			return err
+		},
+		"stat": func(s *s3.Store) error { _, err := s.Stat(t.Context(), "a"); return err },
+	}
+	for name, refuse := range map[string]func(http.ResponseWriter){
+		"InvalidArgument": status(400, "<Error><Code>InvalidArgument</Code></Error>"),
+		"InvalidRequest":  status(400, "<Error><Code>InvalidRequest</Code></Error>"),
+		"NotImplemented":  status(501, "<Error><Code>NotImplemented</Code></Error>"),
+	} {
+		for op, call := range ops {
+			t.Run(name+"/"+op, func(t *testing.T) {
+				var refused atomic.Int64
+				store := script(t, func(w http.ResponseWriter, r *http.Request) {
+					if aboutSums(r) {
+						_, _ = io.Copy(io.Discard, r.Body) // the client may hang up
+						refused.Add(1)
+						refuse(w)
+						return
+					}
+					bucket(w, r)
+				})
+				require.NoError(t, call(store))
+				for _, call := range ops {
+					require.NoError(t, call(store))
+				}
+				require.True(t, store.ConditionalPut(), "that was not what the remote did not know")
+				require.LessOrEqual(t, refused.Load(), int64(2), "it is not asked again and again")
+			})
+		}
+	}
+}
+
+// A remote that has shown a sum knows sums: what it refuses is something else.
+func TestSumsThatAreKnown(t *testing.T) {
+	var faulty atomic.Bool
+	var plain atomic.Int64
+	store := script(t, func(w http.ResponseWriter, r *http.Request) {
+		if !aboutSums(r) {
+			plain.Add(1)
+		}
+		if faulty.Load() {
+			status(400, "<Error><Code>InvalidArgument</Code></Error>")(w)
+			return
+		}
+		w.Header().Set("X-Amz-Checksum-Crc64nvme", "AAAAAAAAAAA=")
+		bucket(w, r)
+	})
+	_, err := store.Stat(t.Context(), "a")
+	require.NoError(t, err)
+	faulty.Store(true)
+	_, err = store.Stat(t.Context(), "a")
+	require.ErrorIs(t, err, storage.ErrExpired, "a HEAD with a session token says no more than that")
+	_, err = store.Open(t.Context(), storage.Object{Key: "a"}, 0, -1)
+	require.ErrorContains(t, err, "InvalidArgument")
+	_, err = store.Put(t.Context(), "a", strings.NewReader("x"), 1, storage.Cond{})
+	require.ErrorContains(t, err, "InvalidArgument")
+	require.Zero(t, plain.Load())
+}
+
+// A sum that is found wrong is no reason to go without.
+func TestSumsThatAreWrong(t *testing.T) {
+	var requests atomic.Int64
+	store := script(t, func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		require.True(t, aboutSums(r))
+		status(400, "<Error><Code>BadDigest</Code></Error>")(w)
+	})
+	_, err := store.Put(t.Context(), "a", strings.NewReader("x"), 1, storage.Cond{})
+	require.ErrorIs(t, err, storage.ErrTemporary)
+	require.EqualValues(t, 1, requests.Load())
+}
+
+// The first small upload finds out whether the remote computes sums.
+func TestFirstUploadAsks(t *testing.T) {
+	for _, answers := range []bool{true, false} {
+		var sums, signed []bool
+		store := script(t, func(w http.ResponseWriter, r *http.Request) {
+			sums = append(sums, r.Header.Get("X-Amz-Checksum-Crc64nvme") != "")
+			signed = append(signed, r.Header.Get("X-Amz-Content-Sha256") != "UNSIGNED-PAYLOAD")
+			if answers {
+				w.Header().Set("X-Amz-Checksum-Crc64nvme", r.Header.Get("X-Amz-Checksum-Crc64nvme"))
+			}
+			bucket(w, r)
+		})
+		for range 3 {
+			_, err := store.Put(t.Context(), "a", strings.NewReader("x"), 1, storage.Cond{})
+			require.NoError(t, err)
+		}
+		require.Equal(t, []bool{true, answers, answers}, sums)
+		require.Equal(t, []bool{true, !answers, !answers}, signed, "one sum is enough")
 	}
 }
