@@ -2,6 +2,7 @@ package s3_test
 
 import (
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/storage/s3"
 )
 
@@ -83,4 +85,65 @@ func TestChainRenews(t *testing.T) {
 	})
 	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server+"/credentials")
 	require.Equal(t, []string{"KEY1", "KEY2", "KEY2"}, chained(t, 3))
+}
+
+// A service that has no keys for now is asked again, and nothing goes out without.
+func TestChainAsksAgain(t *testing.T) {
+	bare(t)
+	var asked atomic.Int64
+	server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if n := asked.Add(1); n == 1 || n == 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintf(w, `{"AccessKeyId":"KEY%d","SecretAccessKey":"%s","Token":"%s","Expiration":"%s"}`, asked.Load(), canary, session, time.Now().Add(-time.Second).UTC().Format(time.RFC3339))
+	})
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server+"/credentials?"+canary)
+	r := &recorder{}
+	store := open(t, s3.Options{Endpoint: "https://s3.example.com", Bucket: "bucket", Chain: true, Transport: r})
+	for n := range 4 {
+		_, err := store.Stat(t.Context(), "a")
+		require.ErrorIs(t, err, storage.ErrTemporary)
+		if n%2 == 0 { // the first, and the one that should renew what has run out
+			require.ErrorContains(t, err, "credentials of the environment: 503")
+		}
+		requireNoSecret(t, err)
+	}
+	require.Len(t, r.auth, 2)
+	require.Contains(t, r.auth[0], "Credential=KEY2/")
+	require.Contains(t, r.auth[1], "Credential=KEY4/")
+}
+
+// Keys that are announced and cannot be had are an error, which quotes no secret.
+func TestChainHasNoKeys(t *testing.T) {
+	write := func(t *testing.T, variable, text string) {
+		file := filepath.Join(t.TempDir(), "file")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		t.Setenv(variable, file)
+	}
+	for name, row := range map[string]struct {
+		set  func(t *testing.T)
+		want error
+	}{
+		"no service":        {func(t *testing.T) { t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/"+canary) }, storage.ErrTemporary},
+		"a service abroad":  {func(t *testing.T) { t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://192.0.2.1/"+canary) }, storage.ErrTemporary},
+		"no identity":       {func(t *testing.T) { t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", filepath.Join(t.TempDir(), "no")) }, storage.ErrTemporary},
+		"no secret":         {func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", "KEY") }, fs.ErrPermission},
+		"no profile":        {func(t *testing.T) { t.Setenv("AWS_PROFILE", "work") }, fs.ErrPermission},
+		"no secret in file": {func(t *testing.T) { write(t, "AWS_SHARED_CREDENTIALS_FILE", "[default]\naws_access_key_id = KEY\n") }, fs.ErrPermission},
+		"a damaged file":    {func(t *testing.T) { write(t, "AWS_SHARED_CREDENTIALS_FILE", "[default]\n"+canary+"\n") }, fs.ErrPermission},
+		"a role":            {func(t *testing.T) { write(t, "AWS_CONFIG_FILE", "[default]\nrole_arn = arn:aws:iam::1:role/x\n") }, fs.ErrPermission},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bare(t)
+			row.set(t)
+			r := &recorder{}
+			store := open(t, s3.Options{Endpoint: "https://s3.example.com", Bucket: "bucket", Chain: true, Transport: r})
+			_, err := store.Stat(t.Context(), "a")
+			require.ErrorIs(t, err, row.want)
+			require.ErrorContains(t, err, "credentials of the environment: ")
+			requireNoSecret(t, err)
+			require.Empty(t, r.urls, "nothing goes out without")
+		})
+	}
 }
