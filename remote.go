@@ -95,8 +95,9 @@ type RemoteSettings struct {
 	// Settings are options of the storage, a JSON object: "dir", a folder within
 	// the location below which all pipes of the remote lie, and:
 	//
-	//   - S3: endpoint_url, region_name, path_style, insecure (http to another
-	//     machine is meant so), unconditional (the storage does not know If-Match
+	//   - S3: endpoint_url, region_name (found at Amazon, us-east-1 elsewhere, unless
+	//     the environment says another one with its keys), path_style, insecure (http
+	//     to another machine is meant so), unconditional (the storage does not know If-Match
 	//     on a PUT), no_sums (its ETags are no MD5) and anonymous (nobody logs in).
 	//   - SFTP: port, connections (at most so many), fingerprint ("SHA256:..." of the
 	//     host key), and, of the machine that opens it and therefore only when

@@ -119,7 +119,11 @@ func (c *call) fail(err error) error {
 	case errors.As(err, &request):
 		err = request.Err
 	}
-	return &fs.PathError{Op: c.op, Path: c.bucket + "/" + c.key, Err: err}
+	var no *answerError
+	if errors.As(err, &no) && no.region != "" && c.store.move(no.region) {
+		no.kind = storage.ErrTemporary
+	}
+	return &fs.PathError{Op: c.op, Path: c.store.opts.Bucket + "/" + c.key, Err: err}
 }
 
 func (c *call) answered(resp minio.ErrorResponse) error {
@@ -128,7 +132,7 @@ func (c *call) answered(resp minio.ErrorResponse) error {
 	if e.kind = kind; !known {
 		e.kind = byStatus(resp.StatusCode)
 	}
-	if resp.Code == "AuthorizationHeaderMalformed" {
+	if resp.Code == otherRegion {
 		e.region = resp.Region
 	}
 	return e

@@ -49,7 +49,7 @@ func (s *Store) forget(ctx context.Context, key string) error {
 		return err
 	}
 	ctx, call := s.begin(ctx, "begin", key)
-	page, err := s.core.ListMultipartUploads(ctx, s.opts.Bucket, key, "", "", "", 100)
+	page, err := s.core().ListMultipartUploads(ctx, s.opts.Bucket, key, "", "", "", 100)
 	if err != nil {
 		return call.fail(ctx.Err())
 	}
@@ -82,7 +82,7 @@ func (s *Store) beginParts(ctx context.Context, key string, size, unit int64) (s
 		return storage.Upload{}, err
 	}
 	ctx, call := s.begin(ctx, "begin", key)
-	id, err := s.core.NewMultipartUpload(ctx, s.opts.Bucket, key, s.uploadOptions())
+	id, err := s.core().NewMultipartUpload(ctx, s.opts.Bucket, key, s.uploadOptions())
 	if err != nil {
 		return storage.Upload{}, call.fail(err)
 	}
@@ -97,7 +97,7 @@ func (s *Store) Arrived(ctx context.Context, u storage.Upload) (parts []storage.
 	}
 	ctx, call := s.begin(ctx, "look at the parts of", u.Key)
 	for after := 0; ; {
-		page, err := s.core.ListObjectParts(ctx, s.opts.Bucket, u.Key, u.ID, after, 1000)
+		page, err := s.core().ListObjectParts(ctx, s.opts.Bucket, u.Key, u.ID, after, 1000)
 		if err != nil {
 			return nil, call.fail(err)
 		}
@@ -156,7 +156,7 @@ func (s *Store) sendStream(ctx context.Context, u storage.Upload, part storage.P
 // end.
 func (s *Store) sendSigned(ctx context.Context, u storage.Upload, part storage.Part, src io.Reader) (storage.Part, error) {
 	r, opts := s.trailing(io.LimitReader(src, part.Size))
-	sent, err := s.core.PutObjectPart(ctx, s.opts.Bucket, u.Key, u.ID, part.Number+1, r, part.Size, opts)
+	sent, err := s.core().PutObjectPart(ctx, s.opts.Bucket, u.Key, u.ID, part.Number+1, r, part.Size, opts)
 	if err != nil {
 		return storage.Part{}, err
 	}
@@ -227,7 +227,7 @@ func (s *Store) Finish(ctx context.Context, u storage.Upload, parts []storage.Pa
 	case cond.Tag != "":
 		opts.SetMatchETag(cond.Tag)
 	}
-	info, err := s.core.CompleteMultipartUpload(ctx, s.opts.Bucket, u.Key, u.ID, s.complete(parts), opts)
+	info, err := s.core().CompleteMultipartUpload(ctx, s.opts.Bucket, u.Key, u.ID, s.complete(parts), opts)
 	if err != nil {
 		obj, mine := s.finished(ctx, u, parts, err)
 		if !mine {
@@ -295,7 +295,7 @@ func (s *Store) Abort(ctx context.Context, u storage.Upload) error {
 		return err
 	}
 	ctx, call := s.begin(ctx, "abort", u.Key)
-	err := s.core.AbortMultipartUpload(ctx, s.opts.Bucket, u.Key, u.ID)
+	err := s.core().AbortMultipartUpload(ctx, s.opts.Bucket, u.Key, u.ID)
 	if minio.ToErrorResponse(err).Code == minio.NoSuchUpload {
 		return nil
 	}

@@ -173,7 +173,7 @@ func (s *Store) putSigned(ctx context.Context, key string, src io.Reader, size i
 		opts.SetMatchETag(cond.Tag)
 	}
 	b := newBody(src, size)
-	info, err := s.core.PutObject(ctx, s.opts.Bucket, key, b, size, "", "", opts)
+	info, err := s.core().PutObject(ctx, s.opts.Bucket, key, b, size, "", "", opts)
 	if err != nil {
 		return storage.Object{}, err
 	}

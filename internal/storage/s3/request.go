@@ -26,16 +26,17 @@ const maxError = 64 << 10
 
 // keys are what requests are signed with.
 func (s *Store) keys(ctx context.Context) (credentials.Value, error) {
-	asked := s.core.CredContext()
+	asked := s.core().CredContext()
 	asked.Context = ctx
 	return s.creds.GetWithContext(asked)
 }
 
 // request makes an unsigned request about an object; key may be empty.
 func (s *Store) request(ctx context.Context, method, key string, query url.Values) *http.Request {
-	u := *s.base
+	base := s.site.Load().base
+	u := *base
 	u.Path += key
-	u.RawPath = s.base.Path + s3utils.EncodePath(key)
+	u.RawPath = base.Path + s3utils.EncodePath(key)
 	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // as it is signed
 	return (&http.Request{Method: method, URL: &u, Host: u.Host, Header: make(http.Header, 8)}).WithContext(ctx)
 }
@@ -47,7 +48,8 @@ func (s *Store) do(req *http.Request, payload string) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.signer.sign(req, keys, payload, time.Now())
+	signer := &s.site.Load().signer
+	signer.sign(req, keys, payload, time.Now())
 	resp, err := s.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -63,14 +65,14 @@ func (s *Store) do(req *http.Request, payload string) (*http.Response, error) {
 			return nil, networkError(req.Context(), err)
 		}
 	}
-	return nil, refusal(resp.StatusCode, body)
+	return nil, elsewhere(refusal(resp.StatusCode, body), resp.Header, signer.region)
 }
 
 // badRequest is the code of a 400 that has none, as that of a HEAD.
 const badRequest = "BadRequest"
 
 // refusal reads the code out of an answer that says no.
-func refusal(status int, body []byte) error {
+func refusal(status int, body []byte) minio.ErrorResponse {
 	resp := minio.ErrorResponse{}
 	if len(body) == 0 || xml.Unmarshal(body, &resp) != nil {
 		resp = minio.ErrorResponse{Code: strings.ReplaceAll(http.StatusText(status), " ", "")}

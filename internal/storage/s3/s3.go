@@ -36,7 +36,10 @@ type Options struct {
 	Endpoint string
 	Insecure bool
 
-	Region string // empty means us-east-1
+	// Region is empty for that of the environment, where keys are taken from there
+	// (Chain), or else us-east-1. At Amazon's own endpoint the region that its
+	// answers name replaces one that is wrong.
+	Region string
 	Bucket string
 
 	AccessKey    string // empty means anonymous
@@ -85,6 +88,9 @@ func (o Options) GoString() string { return o.String() }
 const defaultPartSize = 16 << 20
 
 func (o Options) withDefaults() Options {
+	if o.Region == "" && o.fromEnvironment() {
+		o.Region = environmentRegion()
+	}
 	if o.Region == "" {
 		o.Region = "us-east-1"
 	}
@@ -92,10 +98,7 @@ func (o Options) withDefaults() Options {
 		o.PartSize = defaultPartSize
 	}
 	if o.Endpoint == "" {
-		o.Endpoint = "https://s3." + o.Region + ".amazonaws.com"
-		if strings.HasPrefix(o.Region, "cn-") {
-			o.Endpoint += ".cn"
-		}
+		o.Endpoint = amazon(o.Region)
 		o.Checksums = true
 		if o.Addressing == Auto && !strings.Contains(o.Bucket, ".") {
 			o.Addressing = Host // a dot would not match Amazon's certificate
@@ -103,6 +106,9 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
+
+// fromEnvironment reports whether keys are looked for in the environment.
+func (o Options) fromEnvironment() bool { return o.Chain && o.AccessKey == "" }
 
 // endpoint parses the URL and refuses what would send data or a session token in
 // the clear.
@@ -144,10 +150,9 @@ func (o Options) validate() error {
 // A Store is a [storage.Store] in a bucket. Use [New].
 type Store struct {
 	opts      Options
-	core      *minio.Core
-	base      *url.URL // of the bucket, with a slash at its end
+	amazon    bool // at the endpoint that follows from the region
+	site      atomic.Pointer[site]
 	creds     *credentials.Credentials
-	signer    signer
 	transport *transport
 	closed    atomic.Bool
 
@@ -168,59 +173,31 @@ var (
 	_ storage.Multiparter = (*Store)(nil)
 )
 
-// New returns the store in a bucket. It does no I/O: a bucket that does not exist
-// and keys that are wrong show at the first call.
+// New returns the store in a bucket. It asks the remote nothing: a bucket that does
+// not exist and keys that are wrong show at the first call.
 func New(opts Options) (*Store, error) {
-	opts = opts.withDefaults()
+	s := &Store{amazon: opts.Endpoint == "", opts: opts.withDefaults()}
+	opts = s.opts
 	if err := opts.validate(); err != nil {
-		return nil, err
-	}
-	u, err := opts.endpoint()
-	if err != nil {
 		return nil, err
 	}
 	if opts.Transport == nil {
 		opts.Transport = newTransport()
+		s.opts.Transport = opts.Transport
 	}
-	s := &Store{opts: opts, base: bucketURL(u, opts)}
 	s.creds = credentials.NewStaticV4(opts.AccessKey, opts.SecretKey, opts.SessionToken)
-	if opts.AccessKey == "" && opts.Chain {
+	if opts.fromEnvironment() {
 		s.creds = newEnvironment()
 	}
-	s.signer.region = opts.Region
 	s.learnt.unconditional.Store(opts.Unconditional)
 	s.learnt.sums.Store(opts.Checksums)
 	s.transport = &transport{base: opts.Transport, closed: &s.closed}
-	s.core, err = minio.NewCore(u.Host, &minio.Options{
-		Creds:           s.creds,
-		Secure:          u.Scheme == "https",
-		Transport:       s.transport,
-		Region:          opts.Region, // saves a request for the bucket's location
-		BucketLookup:    lookup(opts.Addressing),
-		TrailingHeaders: opts.Checksums,
-		MaxRetries:      1, // retrying is for a decorator
-	})
+	at, err := s.newSite(opts)
 	if err != nil {
-		return nil, fmt.Errorf("s3: %w: the endpoint is not one that can be used", fs.ErrInvalid)
+		return nil, err
 	}
-	s.core.SetS3EnableDualstack(false) // one host for all requests
+	s.site.Store(at)
 	return s, nil
-}
-
-func bucketURL(endpoint *url.URL, opts Options) *url.URL {
-	u := *endpoint
-	u.Path = "/" + opts.Bucket + "/"
-	if opts.Addressing == Host {
-		u.Host, u.Path = opts.Bucket+"."+u.Host, "/"
-	}
-	return &u
-}
-
-func lookup(a Addressing) minio.BucketLookupType {
-	if a == Host {
-		return minio.BucketLookupDNS
-	}
-	return minio.BucketLookupPath
 }
 
 // ConditionalPut reports whether conditions of a Put are checked by the remote, as

@@ -309,6 +309,7 @@ func TestRedirects(t *testing.T) {
 		})
 		for op, err := range everyError(t, store) {
 			require.ErrorContains(t, err, "the bucket is in region eu-west-3", op)
+			require.NotErrorIs(t, err, storage.ErrTemporary, op)
 		}
 	}
 }

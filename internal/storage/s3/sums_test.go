@@ -297,6 +297,8 @@ func bucket(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "1")
 	case r.Method == http.MethodGet && query.Has("uploads"):
 		fmt.Fprint(w, "<ListMultipartUploadsResult></ListMultipartUploadsResult>")
+	case r.Method == http.MethodGet && query.Has("list-type"):
+		fmt.Fprint(w, page(end, "", "a"))
 	case r.Method == http.MethodGet:
 		fmt.Fprint(w, "x")
 	}

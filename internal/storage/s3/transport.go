@@ -60,20 +60,21 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // while it is still being written.
 func redirected(resp *http.Response) error {
 	_ = resp.Body.Close() // nobody wants it
-	return &answerError{code: "Redirect", status: resp.StatusCode, region: resp.Header.Get("X-Amz-Bucket-Region")}
+	return &answerError{code: "Redirect", status: resp.StatusCode, region: resp.Header.Get(regionHeader)}
 }
 
 type callKey struct{}
 
 // call is one operation on a key, for its errors.
 type call struct {
-	ctx             context.Context
-	op, bucket, key string
-	after           time.Duration // the last answer's Retry-After
+	store   *Store
+	ctx     context.Context
+	op, key string
+	after   time.Duration // the last answer's Retry-After
 }
 
 func (s *Store) begin(ctx context.Context, op, key string) (context.Context, *call) {
-	c := &call{op: op, bucket: s.opts.Bucket, key: key}
+	c := &call{store: s, op: op, key: key}
 	c.ctx = context.WithValue(ctx, callKey{}, c)
 	return c.ctx, c
 }
