@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 	"time"
@@ -31,10 +32,13 @@ type CheckOptions struct {
 	Full bool
 	// Progress is told of each case as it ends.
 	Progress func(CheckCase)
-	// IdleTimeout and LocalFolders are those of [OpenOptions]; nil folders are all
-	// of this machine, and its keys may be used. Set LocalFolders when a server wrote
-	// the remote's settings.
-	IdleTimeout  time.Duration
+	// IdleTimeout is that of [OpenOptions].
+	IdleTimeout time.Duration
+	// LocalKeys lets the remote use the keys of this machine, as in [OpenOptions].
+	// Check does not know who wrote the record: set it when you trust them.
+	LocalKeys bool
+	// LocalFolders are the folders of this machine in which a remote of protocol
+	// dir may lie, as in [OpenOptions]; nil is none.
 	LocalFolders []string
 }
 
@@ -155,7 +159,7 @@ func check(ctx context.Context, remote RemoteSettings, o CheckOptions) (CheckRep
 	found, err := conform.Run(ctx, conform.Remote{
 		Dir: dir, ReadOnly: o.ReadOnly,
 		Open: func(context.Context) (storage.Store, error) {
-			store, err := openStore(where, OpenOptions{IdleTimeout: o.IdleTimeout, LocalFolders: o.LocalFolders, LocalKeys: o.LocalFolders == nil})
+			store, err := openStore(where, o.open())
 			if err != nil {
 				return nil, err
 			}
@@ -170,7 +174,16 @@ func check(ctx context.Context, remote RemoteSettings, o CheckOptions) (CheckRep
 		},
 	}, conform.Options{Full: o.Full, Timeout: checkTimeout})
 	report.Found, report.Left, report.Duration = Capabilities(found.Found), found.Left, found.Duration
+	if errors.Is(err, fs.ErrPermission) && !o.LocalKeys && wantsLocalKeys(where) {
+		err = fmt.Errorf("%w; the remote has no keys, and the option LocalKeys allows those of this machine", err)
+	}
 	return report, err
+}
+
+// open is how the remote is opened: by what a record says, nothing of this machine is
+// used.
+func (o CheckOptions) open() OpenOptions {
+	return OpenOptions{IdleTimeout: o.IdleTimeout, LocalKeys: o.LocalKeys, LocalFolders: append([]string{}, o.LocalFolders...)}
 }
 
 // where is the remote's own folder, with the credentials for what is to be done.

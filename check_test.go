@@ -40,7 +40,7 @@ func TestCheckDir(t *testing.T) {
 	before := tree(t, folder)
 	remote := d6tpipe.RemoteSettings{Name: "warehouse", Protocol: d6tpipe.ProtocolDir, Location: folder}
 	told := 0
-	report, err := d6tpipe.Check(t.Context(), remote, d6tpipe.CheckOptions{Dir: "data", Progress: func(d6tpipe.CheckCase) { told++ }})
+	report, err := d6tpipe.Check(t.Context(), remote, d6tpipe.CheckOptions{Dir: "data", LocalFolders: []string{folder}, Progress: func(d6tpipe.CheckCase) { told++ }})
 	requireOK(t, report, err)
 	require.Len(t, report.Cases, told)
 	require.Regexp(t, `^data/d6tpipe-check-[a-z2-7]{12}$`, report.Scratch)
@@ -50,7 +50,7 @@ func TestCheckDir(t *testing.T) {
 	_, err = json.Marshal(report)
 	require.NoError(t, err)
 
-	report, err = d6tpipe.Check(t.Context(), remote, d6tpipe.CheckOptions{ReadOnly: true})
+	report, err = d6tpipe.Check(t.Context(), remote, d6tpipe.CheckOptions{ReadOnly: true, LocalFolders: []string{folder}})
 	requireOK(t, report, err)
 	require.Empty(t, report.Scratch)
 	require.Equal(t, before, tree(t, folder))
@@ -170,11 +170,10 @@ func TestCheckRefuses(t *testing.T) {
 		"no protocol":      {func(r *d6tpipe.RemoteSettings, _ *d6tpipe.CheckOptions) { r.Protocol = "" }, d6tpipe.ErrInvalid},
 		"out of the place": {func(_ *d6tpipe.RemoteSettings, o *d6tpipe.CheckOptions) { o.Dir = "../x" }, d6tpipe.ErrInvalid},
 		"not there":        {func(r *d6tpipe.RemoteSettings, _ *d6tpipe.CheckOptions) { r.Location += "/no" }, d6tpipe.ErrNotFound},
-		"not allowed": {func(_ *d6tpipe.RemoteSettings, o *d6tpipe.CheckOptions) { o.LocalFolders = []string{} },
-			d6tpipe.ErrRefused},
+		"not allowed":      {func(_ *d6tpipe.RemoteSettings, o *d6tpipe.CheckOptions) { o.LocalFolders = nil }, d6tpipe.ErrRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
-			remote, o := good, d6tpipe.CheckOptions{}
+			remote, o := good, d6tpipe.CheckOptions{LocalFolders: []string{folder}}
 			row.change(&remote, &o)
 			report, err := d6tpipe.Check(t.Context(), remote, o)
 			require.ErrorIs(t, err, row.want)
@@ -183,10 +182,46 @@ func TestCheckRefuses(t *testing.T) {
 		})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	report, err := d6tpipe.Check(ctx, good, d6tpipe.CheckOptions{Progress: func(d6tpipe.CheckCase) { cancel() }})
+	report, err := d6tpipe.Check(ctx, good, d6tpipe.CheckOptions{LocalFolders: []string{folder}, Progress: func(d6tpipe.CheckCase) { cancel() }})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Len(t, report.Cases, 1)
 	require.Empty(t, tree(t, folder))
+}
+
+// A record may come from a server, which must not get at what this machine has: it
+// could have the keys shown to itself, and its folders written to.
+func TestCheckUsesNothingOfTheMachine(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "OWNKEY")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	t.Setenv("AWS_SESSION_TOKEN", "CANARY")
+	var signed atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" || r.Header.Get("X-Amz-Security-Token") != "" {
+			signed.Add(1)
+		}
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer server.Close()
+	bucket := d6tpipe.RemoteSettings{Name: "warehouse", Protocol: d6tpipe.ProtocolS3, Location: "bucket", Settings: json.RawMessage(`{"endpoint_url":"` + server.URL + `"}`)}
+	_, err := d6tpipe.Check(t.Context(), bucket, d6tpipe.CheckOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrPermission)
+	require.ErrorContains(t, err, "LocalKeys")
+	require.Zero(t, signed.Load())
+	_, err = d6tpipe.Check(t.Context(), bucket, d6tpipe.CheckOptions{LocalKeys: true})
+	require.ErrorIs(t, err, d6tpipe.ErrPermission)
+	require.NotContains(t, err.Error(), "LocalKeys")
+	require.Positive(t, signed.Load())
+
+	folder := d6tpipe.RemoteSettings{Name: "warehouse", Protocol: d6tpipe.ProtocolDir, Location: t.TempDir()}
+	for _, folders := range [][]string{nil, {}, {t.TempDir()}} {
+		_, err = d6tpipe.Check(t.Context(), folder, d6tpipe.CheckOptions{LocalFolders: folders})
+		require.ErrorIs(t, err, d6tpipe.ErrRefused)
+		require.ErrorContains(t, err, "LocalFolders")
+	}
+	host := d6tpipe.RemoteSettings{Name: "warehouse", Protocol: d6tpipe.ProtocolSFTP, Location: "127.0.0.1:1", Settings: json.RawMessage(`{"agent":true}`)}
+	_, err = d6tpipe.Check(t.Context(), host, d6tpipe.CheckOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrRefused)
+	require.ErrorContains(t, err, "LocalKeys")
 }
 
 // Find out whether a remote does all that pulls and pushes need of it.
@@ -198,7 +233,7 @@ func ExampleCheck() {
 	defer os.RemoveAll(folder)
 	remote := d6tpipe.RemoteSettings{Name: "warehouse", Protocol: d6tpipe.ProtocolDir, Location: folder} // or api.Remotes().Get(ctx, "warehouse")
 
-	report, err := d6tpipe.Check(context.Background(), remote, d6tpipe.CheckOptions{})
+	report, err := d6tpipe.Check(context.Background(), remote, d6tpipe.CheckOptions{LocalFolders: []string{folder}})
 	for _, c := range report.Failed() { // the error matches ErrFaulty then
 		fmt.Println(c.Name, c.Reason)
 	}

@@ -19,6 +19,15 @@ func openS3(s Storage, o OpenOptions) (storage.Store, error) {
 	return s3.New(bucket)
 }
 
+// wantsLocalKeys reports whether s is anonymous unless OpenOptions.LocalKeys is set.
+func wantsLocalKeys(s Storage) bool {
+	if s.Protocol != ProtocolS3 {
+		return false
+	}
+	bucket, set, err := readS3(s)
+	return err == nil && !set.Anonymous && bucket.AccessKey == "" && !amazons(bucket)
+}
+
 // amazonsS3 are the hosts of Amazon's S3, and not those that Amazon's customers
 // name, such as that of a load balancer.
 var amazonsS3 = regexp.MustCompile(`^s3([.-](dualstack|fips))*([.-][a-z]{2}(-[a-z]+)+-[0-9]+)?\.amazonaws\.com(\.cn)?$`)
