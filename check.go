@@ -121,7 +121,8 @@ const checkTimeout = 10 * time.Minute
 // range and version, uploads that nobody sees half of, conditions, names, removals
 // and cancelled calls. Remote is a record of a catalogue ([Collection.Get] of
 // [API].Remotes), or one made up for the purpose; its write credentials are used,
-// or those for reading where the check only reads.
+// or those for reading where the check only reads. One that was encrypted with [Encode]
+// goes through [Decode] first.
 //
 // It works in a scratch folder of its own, "d6tpipe-check-" and some random
 // letters, which it removes with all that it put there, also when a case fails or
@@ -188,6 +189,9 @@ func (o CheckOptions) open() OpenOptions {
 
 // where is the remote's own folder, with the credentials for what is to be done.
 func (o CheckOptions) where(remote RemoteSettings) (Storage, error) {
+	if remote.sealed() {
+		return Storage{}, &FieldError{Field: "remote", Reason: "Its settings are encrypted; check what Decode(cfg, remote) returns."}
+	}
 	if err := remote.Validate(); err != nil {
 		return Storage{}, err
 	}

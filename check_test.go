@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -167,7 +168,12 @@ func TestCheckRefuses(t *testing.T) {
 		change func(*d6tpipe.RemoteSettings, *d6tpipe.CheckOptions)
 		want   error
 	}{
-		"no protocol":      {func(r *d6tpipe.RemoteSettings, _ *d6tpipe.CheckOptions) { r.Protocol = "" }, d6tpipe.ErrInvalid},
+		"no protocol": {func(r *d6tpipe.RemoteSettings, _ *d6tpipe.CheckOptions) { r.Protocol = "" }, d6tpipe.ErrInvalid},
+		"encrypted": {func(r *d6tpipe.RemoteSettings, _ *d6tpipe.CheckOptions) {
+			sealed, err := d6tpipe.Encode(d6tpipe.Config{Key: "key"}, *r)
+			require.NoError(t, err)
+			*r = sealed
+		}, d6tpipe.ErrInvalid},
 		"out of the place": {func(_ *d6tpipe.RemoteSettings, o *d6tpipe.CheckOptions) { o.Dir = "../x" }, d6tpipe.ErrInvalid},
 		"not there":        {func(r *d6tpipe.RemoteSettings, _ *d6tpipe.CheckOptions) { r.Location += "/no" }, d6tpipe.ErrNotFound},
 		"not allowed":      {func(_ *d6tpipe.RemoteSettings, o *d6tpipe.CheckOptions) { o.LocalFolders = nil }, d6tpipe.ErrRefused},
@@ -177,6 +183,7 @@ func TestCheckRefuses(t *testing.T) {
 			row.change(&remote, &o)
 			report, err := d6tpipe.Check(t.Context(), remote, o)
 			require.ErrorIs(t, err, row.want)
+			require.Equal(t, name == "encrypted", strings.Contains(err.Error(), "Decode(cfg, remote)"), err)
 			require.Empty(t, report.Cases)
 			require.Empty(t, tree(t, folder))
 		})

@@ -293,10 +293,14 @@ func (p PipeSettings) decodeFor(cfg Config, role Role, set *Credentials) error {
 
 // sealed reports whether any field is encrypted as [Encode] does it.
 func (p PipeSettings) sealed() bool {
-	for _, set := range []Credentials{p.Credentials, p.ReadCredentials, p.WriteCredentials} {
-		if _, ok := set.reveal()[sealField]; ok {
-			return true
-		}
-	}
-	return isSealed(p.Location) || sealedIn(p.Settings) != "" || sealedIn(p.ReadParams) != ""
+	return isSealed(p.Location) || sealedIn(p.Settings) != "" || sealedIn(p.ReadParams) != "" || anySealed(p.Credentials, p.ReadCredentials, p.WriteCredentials)
+}
+
+// sealed is the same of a remote.
+func (r RemoteSettings) sealed() bool {
+	return isSealed(r.Location) || sealedIn(r.Settings) != "" || sealedIn(r.ReadParams) != "" || anySealed(r.ReadCredentials, r.WriteCredentials)
+}
+
+func anySealed(sets ...Credentials) bool {
+	return slices.ContainsFunc(sets, func(set Credentials) bool { return set.reveal()[sealField] != nil })
 }
