@@ -19,6 +19,10 @@
 // so that reading it is the error of that file, unless it has none of those that
 // it was asked for.
 //
+// The server must say how long a file is: a listing has sizes, and only to read all of
+// it would tell. A file that is made as it is sent, as an export is, comes without a
+// length and is refused, unless the manifest has its size and its sum, which prove it.
+//
 // An object's Sum is the manifest's, SHA-256 before MD5. Its Tag is the Sum when it
 // has one; else the strong ETag, in quotes; else the time and the size; else the
 // size alone. The answer to each read must be of that Tag; for a Sum, which an
@@ -365,7 +369,7 @@ var (
 	errClosed    = fmt.Errorf("http: %w", fs.ErrClosed)
 	errReadOnly  = fmt.Errorf("http remotes are read-only: %w", errors.ErrUnsupported)
 	errRedirects = fmt.Errorf("the remote redirects more than %d times", maxRedirects)
-	errNoLength  = errors.New("the remote does not say how long the file is")
+	errNoLength  = errors.New("the server does not say how long the file is, as for one that it makes on request: publish it as a file, or with its size and its sum in a manifest")
 	errRange     = errors.New("the remote did not send the range that was asked for")
 	errEncoded   = errors.New("the remote sends the file compressed, which was not asked for")
 )

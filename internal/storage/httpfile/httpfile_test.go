@@ -770,6 +770,40 @@ func TestShortPart(t *testing.T) {
 	require.Equal(t, data[100:150], got)
 }
 
+// A file that comes without a length has none in a listing, and is refused, unless the
+// manifest has what proves it.
+func TestFilesWithoutLength(t *testing.T) {
+	data := []byte("a,b\n1,2\n")
+	s := plainSite(t)
+	var sent atomic.Value
+	sent.Store(data)
+	s.act(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/m" {
+			return false
+		}
+		_ = http.NewResponseController(w).Flush() // so that the body is chunked
+		_, _ = w.Write(sent.Load().([]byte))
+		return true
+	})
+	_, err := storage.Collect(t.Context(), open(t, s, httpfile.Options{Location: "export.csv"}), "")
+	require.ErrorContains(t, err, "how long the file is")
+	require.ErrorContains(t, err, "in a manifest", "what to do")
+
+	s.write(t, "m", fmt.Appendf(nil, `[{"key": "export.csv", "size": %d, "sha256": "%s"}]`, len(data), hexSum(data)))
+	store := open(t, s, httpfile.Options{Manifest: "m"})
+	obj := storagetest.List(t, store, "").Objects[0]
+	got, err := store.Stat(t.Context(), "export.csv")
+	require.NoError(t, err)
+	require.Equal(t, obj, got)
+	require.Equal(t, data, storagetest.Get(t, store, obj))
+	part, err := read(t.Context(), store, obj, 4, 3)
+	require.NoError(t, err)
+	require.Equal(t, data[4:7], part)
+	sent.Store(data[:5])
+	_, err = read(t.Context(), store, obj, 0, -1)
+	require.ErrorIs(t, err, storage.ErrTemporary, "it is too short")
+}
+
 // A strong ETag is the version, and the server is asked to mind it; a weak one is
 // none.
 func TestETags(t *testing.T) {

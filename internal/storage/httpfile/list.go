@@ -158,8 +158,8 @@ func (s *Store) stat(ctx context.Context, key string) (storage.Object, error) {
 			continue
 		}
 		obj, err := s.look(ctx, e)
-		if err == nil && e.complete() {
-			obj = e.object(e.size)
+		if e.complete() && (err == nil || errors.Is(err, errNoLength)) {
+			return e.object(e.size), nil
 		}
 		return obj, err
 	}

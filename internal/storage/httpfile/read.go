@@ -87,7 +87,11 @@ func (s *Store) answer(ctx context.Context, obj storage.Object, resp *http.Respo
 		if resp.Header.Get("Content-Range") != "" {
 			return nil, errRange
 		}
-		if size = resp.ContentLength; size < 0 {
+		size = resp.ContentLength
+		if size < 0 && ofSum(obj.Tag) {
+			size = obj.Size // the sum will show whether that is so
+		}
+		if size < 0 {
 			return nil, errNoLength
 		}
 		r.skip = min(off, size)
