@@ -221,7 +221,7 @@ func (m multipart) Finish(ctx context.Context, u storage.Upload, parts []storage
 		return err
 	})
 	if err != nil {
-		return storage.Object{}, err
+		return storage.Object{}, m.s.withdraw(ctx, up, err)
 	}
 	return obj, nil
 }

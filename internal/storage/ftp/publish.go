@@ -105,17 +105,59 @@ func (u *upload) rename(c *conn, exists bool) error {
 	if !exists {
 		return u.noName(c, err)
 	}
-	aside := path.Join(path.Dir(u.path), tempName())
-	if err := c.move(u.path, aside); err != nil {
+	return u.replace(c)
+}
+
+// replace moves the old version aside, and back when the new one cannot take its
+// place. If it cannot tell where the old one is, u.aside remains set.
+func (u *upload) replace(c *conn) error {
+	aside := path.Join(path.Dir(u.path), oldName())
+	err := c.move(u.path, aside)
+	if refused(err) {
 		return denied(err)
 	}
-	if err := c.move(u.temp, u.path); err != nil {
-		if back := c.move(aside, u.path); back != nil {
-			return fmt.Errorf("%w; the old version is left as %q: %w", err, path.Base(aside), back)
+	u.aside = aside
+	if err == nil {
+		err = c.move(u.temp, u.path)
+	}
+	if refused(err) {
+		err = denied(err)
+		if back := c.moveBack(aside, u.path); back == nil || refused(back) {
+			u.aside = ""
+			return leftAs(aside, err, back)
 		}
-		return denied(err)
 	}
-	return c.expect(2, "DELE "+aside)
+	if err != nil {
+		return err
+	}
+	u.aside = ""
+	return leftAs(aside, nil, c.expect(2, "DELE "+aside))
+}
+
+// leftAs joins the errors of a replacement and of what was to be done about the old
+// version, which is still aside after the second one.
+func leftAs(aside string, err, left error) error {
+	if left == nil {
+		return err
+	}
+	left = fmt.Errorf("the old version is left as %q: %w", path.Base(aside), left)
+	if err == nil {
+		return left
+	}
+	return fmt.Errorf("%w; %w", err, left)
+}
+
+// moveBack gives a file that may have been moved aside its name again. When it is
+// not aside, the answer that got lost was no.
+func (c *conn) moveBack(aside, name string) error {
+	err := c.move(aside, name)
+	if !refused(err) {
+		return err
+	}
+	if _, gone := c.file(aside); errors.Is(gone, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // noName says why a file cannot get a name that no file has.

@@ -16,8 +16,13 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
-// tempPrefix begins the names of files that are being written.
-const tempPrefix = ".d6tpipe-tmp-"
+const (
+	// tempPrefix begins the names of files that are being written.
+	tempPrefix = ".d6tpipe-tmp-"
+	// oldPrefix begins the names of files that were moved aside. It is not
+	// tempPrefix: they are somebody's data, and must not be swept.
+	oldPrefix = ".d6tpipe-old-"
+)
 
 // staleAfter is when a temporary file cannot belong to a running upload any more.
 const staleAfter = 24 * time.Hour
@@ -26,10 +31,13 @@ const staleAfter = 24 * time.Hour
 // ended. What it cannot remove, a later Put into the folder will.
 const cleaning = 700 * time.Millisecond
 
-func tempName() string {
-	var random [12]byte
-	_, _ = rand.Read(random[:]) // never fails
-	return tempPrefix + hex.EncodeToString(random[:])
+func tempName() string { return tempPrefix + randomID() }
+func oldName() string  { return oldPrefix + randomID() }
+
+func randomID() string {
+	var id [12]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
 }
 
 // isTemp reports whether name is one that tempName makes.
@@ -40,9 +48,12 @@ func isTemp(name string) bool {
 }
 
 // Put implements [storage.Store]. The bytes go to a temporary file in the object's
-// folder, which is renamed when the server says that it has them all. Where the
-// server does not rename over a file that exists, that file is moved aside before;
-// then there is a moment without either.
+// folder, which is renamed when the server says that it has them all.
+//
+// Where the server does not rename over a file that exists, that file is first moved
+// aside, to a name that begins with ".d6tpipe-old-", and moved back if the new one
+// cannot take its place: for that moment there is no file of the name, and if this
+// program dies in it, the old one stays where it is, listed and refused by its name.
 func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64, cond storage.Cond) (obj storage.Object, err error) {
 	if err := storage.CheckPut(key, size, cond); err != nil {
 		return storage.Object{}, err
@@ -61,19 +72,40 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, size int64, co
 		return err
 	})
 	if err != nil {
-		if u.started {
-			s.discard(ctx, u.temp, u.madeFolder)
-		}
-		return storage.Object{}, err
+		return storage.Object{}, s.withdraw(ctx, u, err)
 	}
 	return obj, nil
 }
 
-// discard removes what a failed upload has left, over a connection of its own.
-func (s *Store) discard(ctx context.Context, temp string, prune bool) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaning)
+// withdraw undoes over another connection what a failed upload has left, if its own
+// connection broke. It returns cause, the error to know, and where the old version is
+// if it could not be moved back.
+func (s *Store) withdraw(ctx context.Context, u *upload, cause error) error {
+	if u.aside == "" && !u.started {
+		return cause
+	}
+	patience := cleaning
+	if u.aside != "" && ctx.Err() == nil {
+		patience = 10 * time.Second // it is somebody's data
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	_ = s.with(ctx, "clean up", "", func(c *conn) error { return c.discard(temp, prune) }) // the error that led here is the one to know
+	err := s.with(ctx, "clean up", "", func(c *conn) error {
+		if u.aside != "" {
+			if err := c.moveBack(u.aside, u.path); err != nil {
+				return err
+			}
+			u.aside = ""
+		}
+		if !u.started {
+			return nil
+		}
+		return c.discard(u.temp, u.madeFolder)
+	})
+	if u.aside != "" {
+		return leftAs(u.aside, cause, err)
+	}
+	return cause
 }
 
 func (c *conn) discard(temp string, prune bool) error {
@@ -94,6 +126,7 @@ type upload struct {
 	cond       storage.Cond
 	started    bool // temp may exist
 	madeFolder bool
+	aside      string // where the version before may lie, if an answer got lost
 }
 
 // store writes the temporary file.

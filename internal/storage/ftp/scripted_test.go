@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -255,8 +256,22 @@ func TestRename(t *testing.T) {
 	m.noRename = "/a"
 	m.mu.Unlock()
 	_, err := store.Put(t.Context(), "a", strings.NewReader("x"), 1, storage.Cond{})
-	require.Error(t, err)
-	require.Equal(t, "newer", m.get(m.names()[0]), "it is left under another name")
+	require.ErrorIs(t, err, fs.ErrPermission)
+	require.Len(t, m.names(), 1)
+	aside := m.names()[0]
+	require.True(t, strings.HasPrefix(aside, "/.d6tpipe-old-"), aside)
+	require.ErrorContains(t, err, aside[1:], "it says where the old version is")
+	require.Equal(t, "newer", m.get(aside))
+	requireListed(t, store, aside[1:])
+}
+
+// requireListed makes sure that a listing names a file that was left aside.
+func requireListed(t *testing.T, store storage.Store, name string) {
+	t.Helper()
+	l, err := storage.Collect(t.Context(), store, "")
+	require.NoError(t, err)
+	require.Len(t, l.Refused, 1)
+	require.Equal(t, name, l.Refused[0].Key)
 }
 
 // TestRenameFails: the old version is back when the new one cannot take its place.
@@ -278,6 +293,102 @@ func TestRenameFails(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, []string{"/a"}, m.names())
 	require.Equal(t, "old", m.get("/a"))
+}
+
+// TestAsideIsNotSwept: a client that dies between the two renames leaves the old
+// version, which nobody removes however old it is.
+func TestAsideIsNotSwept(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.noOver = true
+	m.set("/a", "the only copy", 48*time.Hour)
+	script := m.script()
+	var moves atomic.Int32
+	script.On = func(verb, arg string) string {
+		if verb == "RNTO" && arg == "/a" && moves.Add(1) >= 2 || verb == "DELE" && moves.Load() == 3 {
+			return ftptest.Cut // and nothing more is heard of the client
+		}
+		return m.on(verb, arg)
+	}
+	addr := script.Start(t).Addr
+	_, err := open(t, ftp.Options{Host: addr}).Put(t.Context(), "a", strings.NewReader("newer"), 5, storage.Cond{})
+	require.ErrorIs(t, err, storage.ErrTemporary)
+	require.EqualValues(t, 3, moves.Load(), "it was to be moved back")
+	moves.Store(100)
+	m.set("/.d6tpipe-tmp-"+strings.Repeat("a", 24), "stray", 48*time.Hour)
+	other := open(t, ftp.Options{Host: addr})
+	storagetest.Put(t, other, "b", []byte("b"))
+	left := slices.DeleteFunc(m.names(), func(name string) bool { return m.get(name) != "the only copy" })
+	require.Len(t, left, 1, "%v", m.names())
+	require.ErrorContains(t, err, left[0][1:])
+	requireListed(t, other, left[0][1:])
+	require.NotContains(t, m.names(), "/.d6tpipe-tmp-"+strings.Repeat("a", 24), "the folder was swept")
+}
+
+// TestSweepWhileAside: another client's first Put comes between the two renames.
+func TestSweepWhileAside(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	m.noOver = true
+	m.set("/a", "the only copy", 48*time.Hour)
+	script := m.script()
+	var addr string
+	var moves atomic.Int32
+	script.On = func(verb, arg string) string {
+		if verb == "RNTO" && arg == "/a" && moves.Add(1) == 2 {
+			storagetest.Put(t, open(t, ftp.Options{Host: addr}), "b", []byte("b"))
+			return "550 no"
+		}
+		return m.on(verb, arg)
+	}
+	addr = script.Start(t).Addr
+	_, err := open(t, ftp.Options{Host: addr}).Put(t.Context(), "a", strings.NewReader("newer"), 5, storage.Cond{})
+	require.ErrorIs(t, err, fs.ErrPermission)
+	require.ElementsMatch(t, []string{"/a", "/b"}, m.names())
+	require.Equal(t, "the only copy", m.get("/a"))
+}
+
+// TestMovedBack: when an answer gets lost while the old version is aside, it is moved
+// back over another connection, be it the only one or the context at its end.
+func TestMovedBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		verb   string // that gets no answer
+		nth    int32
+		before bool // it was not done either
+	}{"not aside": {"RNFR", 2, true}, "aside": {"RNTO", 2, false}, "not in place": {"RNTO", 3, true}} {
+		for _, canceled := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, canceled), func(t *testing.T) {
+				t.Parallel()
+				m := newMemory()
+				m.noOver = true
+				m.set("/a", "old", time.Hour)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				script := m.script()
+				var count atomic.Int32
+				script.On = func(verb, arg string) string {
+					if verb != c.verb || count.Add(1) != c.nth {
+						return m.on(verb, arg)
+					}
+					if !c.before {
+						m.on(verb, arg)
+					}
+					if canceled {
+						cancel()
+						return ftptest.Hang
+					}
+					return ftptest.Cut
+				}
+				store := open(t, ftp.Options{Host: script.Start(t).Addr, Connections: 1})
+				_, err := store.Put(ctx, "a", strings.NewReader("newer"), 5, storage.Cond{})
+				require.Error(t, err)
+				require.Equal(t, canceled, errors.Is(err, context.Canceled), "%v", err)
+				require.Equal(t, []string{"/a"}, m.names())
+				require.Equal(t, "old", m.get("/a"))
+			})
+		}
+	}
 }
 
 // TestSweep: strays that are a day old by the server's clock go, and nothing else.
