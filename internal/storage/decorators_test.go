@@ -400,6 +400,101 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// works is a driver of which only it knows what moves.
+type works struct {
+	storage.Store
+	by func(ctx context.Context) error
+}
+
+func (w works) Stat(ctx context.Context, _ string) (storage.Object, error) {
+	return storage.Object{}, w.by(ctx)
+}
+
+// List yields two objects while it works.
+func (w works) List(ctx context.Context, _ string) iter.Seq2[storage.Object, error] {
+	return func(yield func(storage.Object, error) bool) {
+		result := make(chan error)
+		go func() { result <- w.by(ctx) }()
+		_ = yield(storage.Object{Key: "a"}, nil) && yield(storage.Object{Key: "b"}, <-result)
+	}
+}
+
+func pass(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestIdleIsTold: what a driver says to move is no standstill; what it says in the
+// caller's turn neither begins nor ends one.
+func TestIdleIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		storage.Moved(t.Context()) // to nobody
+		storage.Queue(t.Context(), time.Now)()
+		move := func(ctx context.Context) error {
+			for range 10 {
+				if err := pass(ctx, 900*time.Millisecond); err != nil {
+					return err
+				}
+				storage.Moved(ctx)
+			}
+			return pass(ctx, 900*time.Millisecond)
+		}
+		s := storage.Idle(works{by: move}, time.Second)
+		_, err := s.Stat(t.Context(), "a")
+		require.NoError(t, err)
+		for _, err := range s.List(t.Context(), "") {
+			require.NoError(t, err)
+			time.Sleep(time.Hour)
+		}
+		_, err = storage.Idle(works{by: func(ctx context.Context) error {
+			return errors.Join(move(ctx), pass(ctx, 200*time.Millisecond))
+		}}, time.Second).Stat(t.Context(), "a")
+		require.ErrorIs(t, err, storage.ErrIdle)
+	})
+}
+
+// TestIdleQueue: in a queue it is the others who must move.
+func TestIdleQueue(t *testing.T) {
+	for name, c := range map[string]struct {
+		move, wait, work time.Duration // until others stop, until it is its turn, and then
+		after            time.Duration // it is given up; 0 is never
+	}{
+		"others move":         {time.Hour, time.Hour, 900 * time.Millisecond, 0},
+		"others hang":         {time.Minute, time.Minute + 1900*time.Millisecond, 900 * time.Millisecond, 0},
+		"others hang on":      {time.Minute, time.Hour, 0, time.Minute + 2*time.Second},
+		"nobody moves":        {0, time.Hour, 0, 2 * time.Second},
+		"it hangs in the end": {time.Hour, time.Hour, time.Minute, time.Hour + time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begin := time.Now()
+				moved := func() time.Time {
+					if time.Since(begin) < c.move {
+						return time.Now()
+					}
+					return begin.Add(c.move)
+				}
+				_, err := storage.Idle(works{by: func(ctx context.Context) error {
+					done := storage.Queue(ctx, moved)
+					err := pass(ctx, c.wait)
+					done()
+					return errors.Join(err, pass(ctx, c.work))
+				}}, time.Second).Stat(t.Context(), "a")
+				if c.after == 0 {
+					require.NoError(t, err)
+					return
+				}
+				require.ErrorIs(t, err, storage.ErrIdle)
+				require.Equal(t, c.after, time.Since(begin))
+			})
+		})
+	}
+}
+
 func TestIdleSourceMayTakeItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := storage.Idle(mem.New(), time.Second)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"sync"
 	"time"
 )
 
@@ -15,8 +16,9 @@ var ErrIdle = fmt.Errorf("%w: no byte moved for too long", ErrTemporary)
 
 // Idle returns store with an end to every wait: a call, a read, or the next object
 // of a listing that takes longer than timeout without moving a byte fails with
-// [ErrIdle]. How long the caller takes in between does not count. It belongs
-// within [Retry].
+// [ErrIdle]. How long the caller takes in between does not count. What moves without
+// the caller's seeing it, drivers say with [Moved], and that others are at it, with
+// [Queue]. It belongs within [Retry].
 func Idle(store Store, timeout time.Duration) Store { return &idle{store, timeout} }
 
 type idle struct {
@@ -73,24 +75,111 @@ func (m *idleParts) Abort(ctx context.Context, u Upload) error {
 	return a.explain(m.Multipart.Abort(ctx, u))
 }
 
-// alarm ends a context when it is left alone for too long.
+// alarm ends a context when nothing moves for too long.
 type alarm struct {
 	timeout time.Duration
-	timer   *time.Timer
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
+
+	mu     sync.Mutex
+	timer  *time.Timer
+	last   time.Time        // when something moved
+	paused bool             // it is the caller's turn, or the call is over
+	queued int              // goroutines of the call that wait for their turn
+	others func() time.Time // when something moved for those whose turn it is
 }
 
 func (i *idle) start(ctx context.Context) (context.Context, *alarm) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	return ctx, &alarm{i.timeout, time.AfterFunc(i.timeout, func() { cancel(ErrIdle) }), ctx, cancel}
+	a := &alarm{timeout: i.timeout, ctx: ctx, cancel: cancel, last: time.Now()}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.timer = time.AfterFunc(i.timeout, a.ring)
+	return context.WithValue(ctx, alarmKey{}, a), a
 }
 
-func (a *alarm) moved() { a.timer.Reset(a.timeout) }
-func (a *alarm) pause() { a.timer.Stop() }
+// alarmKey is where the context of a call has its alarm.
+type alarmKey struct{}
+
+func alarmOf(ctx context.Context) *alarm {
+	a, _ := ctx.Value(alarmKey{}).(*alarm)
+	return a
+}
+
+// Moved tells the [Idle] that the call of ctx is made through, if there is one, that
+// it does not stand still. Drivers call it where bytes come that their caller does
+// not see: an answer, or a piece of a listing.
+func Moved(ctx context.Context) {
+	if a := alarmOf(ctx); a != nil {
+		a.moved()
+	}
+}
+
+// Queue tells the [Idle] that the call of ctx is made through, if there is one, that
+// it waits for others to make room, until done is called. As long as something moves
+// for them, the wait goes on; moved returns when it last did, and must be quick. They
+// may stand still for twice the time: those who hang are ended after once the time,
+// and leave their room to the call.
+func Queue(ctx context.Context, moved func() time.Time) (done func()) {
+	a := alarmOf(ctx)
+	if a == nil {
+		return func() {}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.queued++
+	a.others = moved
+	return a.turn
+}
+
+// turn ends a wait.
+func (a *alarm) turn() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.queued--
+	a.last = time.Now()
+}
+
+// ring is called when it may be time to give up.
+func (a *alarm) ring() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	rest := a.timeout - time.Since(a.last)
+	if a.queued > 0 {
+		rest = max(rest, 2*a.timeout-time.Since(a.others()))
+	}
+	switch {
+	case a.paused:
+	case rest > 0:
+		a.timer.Reset(rest)
+	default:
+		a.cancel(ErrIdle)
+	}
+}
+
+func (a *alarm) moved() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.last = time.Now()
+}
+
+func (a *alarm) pause() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.paused = true
+	a.timer.Stop()
+}
+
+func (a *alarm) resume() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.paused = false
+	a.last = time.Now()
+	a.timer.Reset(a.timeout)
+}
 
 func (a *alarm) end() {
-	a.timer.Stop()
+	a.pause()
 	a.cancel(nil)
 }
 
@@ -124,7 +213,7 @@ func (i *idle) List(ctx context.Context, prefix string) iter.Seq2[Object, error]
 			if !yield(obj, a.explain(err)) || err != nil {
 				return
 			}
-			a.moved()
+			a.resume()
 		}
 	}
 }
@@ -144,13 +233,13 @@ type idleSource struct {
 
 func (s *idleSource) Sum() string {
 	s.a.pause() // it may have to be read
-	defer s.a.moved()
+	defer s.a.resume()
 	return SumOf(s.r)
 }
 
 func (s *idleSource) Read(p []byte) (int, error) {
 	s.a.pause()
-	defer s.a.moved()
+	defer s.a.resume()
 	return s.r.Read(p)
 }
 
@@ -171,7 +260,7 @@ type idleReader struct {
 }
 
 func (r *idleReader) Read(p []byte) (int, error) {
-	r.a.moved()
+	r.a.resume()
 	defer r.a.pause()
 	n, err := r.body.Read(p)
 	return n, r.a.explain(err)
