@@ -42,7 +42,7 @@ type conn struct {
 	reused   bool // it was in the pool
 	answered bool // it has, since it was taken out of the pool
 	since    time.Time
-	ctx      context.Context // of the call that it is lent to; kills it at its end
+	ctx      context.Context // of the call that dials it or that it is lent to; kills it at its end
 	unwatch  func() bool
 }
 
@@ -91,6 +91,7 @@ func (c *conn) alive(ctx context.Context) bool {
 	if !c.reused || time.Since(c.since) < idleLong {
 		return true
 	}
+	c.ctx = ctx
 	stop := context.AfterFunc(ctx, c.kill)
 	defer stop()
 	return c.inStep(probation)
@@ -168,7 +169,15 @@ func (c *conn) read() (reply, error) {
 		}
 	}
 	c.answered = true
+	c.moved()
 	return reply{code, text}, nil
+}
+
+// moved says that a byte has come or gone, to who waits for this connection and to
+// those who wait for any.
+func (c *conn) moved() {
+	storage.Moved(c.ctx)
+	c.store.pool.noteMove()
 }
 
 // command sends a command and returns the answer, whatever it is.

@@ -97,7 +97,7 @@ func (s *Store) connect(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: connect to %s: %w", storage.ErrTemporary, s.opts.Host, err)
 	}
-	c := &conn{store: s, raw: raw, peer: peer(raw, s.dials.host)}
+	c := &conn{store: s, ctx: ctx, raw: raw, peer: peer(raw, s.dials.host)}
 	stop := context.AfterFunc(ctx, c.kill)
 	err = c.login(ctx)
 	if !stop() && err == nil {

@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
 // idleLong is after how long an idle connection is asked whether it is alive: what
@@ -25,6 +28,9 @@ type pool struct {
 	dial func(context.Context) (*conn, error)
 	most int
 
+	born  time.Time
+	moved atomic.Int64 // nanoseconds after born: when any connection last moved a byte
+
 	mu      sync.Mutex
 	idle    []*conn
 	lent    map[*conn]struct{}
@@ -37,8 +43,11 @@ type pool struct {
 }
 
 func newPool(most int, dial func(context.Context) (*conn, error)) *pool {
-	return &pool{dial: dial, most: most, limit: most, lent: map[*conn]struct{}{}}
+	return &pool{dial: dial, most: most, limit: most, lent: map[*conn]struct{}{}, born: time.Now()}
 }
+
+func (p *pool) noteMove()           { p.moved.Store(int64(time.Since(p.born))) }
+func (p *pool) lastMove() time.Time { return p.born.Add(time.Duration(p.moved.Load())) }
 
 // get returns a connection, which put takes back. A fresh one has not been used
 // before.
@@ -102,6 +111,7 @@ func (p *pool) next(ctx context.Context, fresh bool) (*conn, chan *conn, error) 
 }
 
 func (p *pool) wait(ctx context.Context, wait chan *conn) (*conn, error) {
+	defer storage.Queue(ctx, p.lastMove)()
 	select {
 	case c := <-wait:
 		return c, nil

@@ -179,7 +179,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b 
 func (c *conn) upload(t *transfer, r io.Reader) error {
 	src := &source{r: r}
 	buf := buffers.Get().(*[]byte)
-	_, err := io.CopyBuffer(struct{ io.Writer }{t.conn}, struct{ io.Reader }{src}, *buf)
+	_, err := io.CopyBuffer(t, struct{ io.Reader }{src}, *buf)
 	buffers.Put(buf)
 	if src.err != nil {
 		t.abandon() // the server takes what has come for the whole

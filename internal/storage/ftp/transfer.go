@@ -149,7 +149,21 @@ func parsePort(s string, most int) (int, error) {
 	return n, nil
 }
 
-func (t *transfer) Read(p []byte) (int, error) { return t.conn.Read(p) }
+func (t *transfer) Read(p []byte) (int, error) {
+	n, err := t.conn.Read(p)
+	if n > 0 {
+		t.c.moved()
+	}
+	return n, err
+}
+
+func (t *transfer) Write(p []byte) (int, error) {
+	n, err := t.conn.Write(p)
+	if n > 0 {
+		t.c.moved()
+	}
+	return n, err
+}
 
 // close closes the data connection, without a word to the server.
 func (t *transfer) close() {

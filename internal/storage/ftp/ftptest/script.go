@@ -42,6 +42,7 @@ type Script struct {
 	conns    map[net.Conn]bool
 	most     int
 	group    sync.WaitGroup
+	pipes    *pipes // nil with a network
 }
 
 // What End may return besides an answer.
@@ -239,12 +240,14 @@ func (c *session) closePassive() {
 
 func (c *session) listen() int {
 	c.closePassive()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if c.s.pipes != nil {
+		c.passive = c.s.pipes.listen()
+	} else if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		c.passive = l
+	} else {
 		return 0
 	}
-	c.passive = l
-	return l.Addr().(*net.TCPAddr).Port
+	return c.passive.Addr().(*net.TCPAddr).Port
 }
 
 // transfer runs a command with data.
