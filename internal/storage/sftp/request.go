@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
 // patience is how long a server may be silent after somebody stopped waiting for
@@ -137,6 +139,7 @@ func (r *request) wait(ctx context.Context) (answer, error) {
 	}
 	select {
 	case a := <-r.answer:
+		storage.Moved(ctx)
 		return a, a.err
 	case <-ctx.Done():
 		r.abandon()
