@@ -10,8 +10,10 @@ import (
 
 // The longest names that every storage and file system of ours can hold.
 const (
-	maxKey     = 1024 // bytes; S3's limit
-	maxSegment = 255  // bytes; what ext4, XFS and most others allow
+	// MaxKey is the limit of a key in bytes, which is S3's. A listing need not
+	// enter a folder whose key is as long.
+	MaxKey     = 1024
+	maxSegment = 255 // bytes; what ext4, XFS and most others allow
 )
 
 // ownPrefix begins the names that are ours: part files, locks, markers. Nobody
@@ -73,7 +75,7 @@ func unsafeKey(key string) string {
 	switch {
 	case key == "":
 		return "is empty"
-	case len(key) > maxKey:
+	case len(key) > MaxKey:
 		return "is longer than 1024 bytes"
 	case !utf8.ValidString(key):
 		return "is not UTF-8"

@@ -32,7 +32,7 @@ var nameCases = []Case{
 	}},
 	{Name: "Names/long", run: func(t *T, s storage.Store) {
 		key := strings.Repeat(strings.Repeat("x", 200)+"/", 4) + "end"
-		if room := maxKey - t.outside; len(key) > room {
+		if room := storage.MaxKey - t.outside; len(key) > room {
 			if room < 210 {
 				panic(notApplicable("the folder's own name leaves no room for a long one"))
 			}
@@ -56,9 +56,6 @@ var nameCases = []Case{
 		t.hostilePrefixes(s)
 	}},
 }
-
-// maxKey is the longest key that storage allows, in bytes.
-const maxKey = 1024
 
 func (t *T) hostilePrefixes(s storage.Store) {
 	for _, prefix := range []string{"../", "/", "/etc/", "a/../", "./", "a//", `a\`, "..", "a/./"} {

@@ -144,8 +144,8 @@ func missing(p string) error {
 }
 
 // sortOut makes keys of names. A folder that cannot be entered, because its name
-// cannot be sent or would lead elsewhere, becomes an object that nobody may use: it
-// is refused by its name, and not lost.
+// cannot be sent or would lead elsewhere, or that lies too deep for a key below it,
+// becomes an object that nobody may use: it is refused by its name, and not lost.
 func sortOut(base string, entries []entry) (found content) {
 	for _, e := range entries {
 		key := base + e.name
@@ -153,7 +153,7 @@ func sortOut(base string, entries []entry) (found content) {
 		case e.kind == isFile:
 			found.objects = append(found.objects, e.object(key))
 		case e.kind != isFolder:
-		case unsafeCommand(e.name), strings.Contains(e.name, "/"):
+		case unsafeCommand(e.name), strings.Contains(e.name, "/"), isDots(e.name), len(key) >= storage.MaxKey:
 			found.objects = append(found.objects, storage.Object{Key: key + "/"})
 		default:
 			found.folders = append(found.folders, key+"/")
@@ -215,7 +215,7 @@ func (c *conn) everything(dir string) ([]entry, error) {
 // the folder itself.
 func showsHidden(entries []entry) bool {
 	for _, e := range entries {
-		if e.name == "." || e.name == ".." {
+		if isDots(e.name) {
 			return true
 		}
 	}

@@ -41,6 +41,9 @@ func (e entry) tag() string {
 	return fmt.Sprintf("%d-%d", e.size, e.time.UnixNano())
 }
 
+// isDots reports whether name is that of the folder itself, or of the one above.
+func isDots(name string) bool { return name == "." || name == ".." }
+
 // A lineError is a line of a listing that means nothing to us. What it stands for
 // would be missing, so that the listing is not used.
 type lineError struct{ line string }
@@ -56,6 +59,9 @@ func parseFacts(line string) (e entry, err error) {
 	facts, name, ok := strings.Cut(line, " ")
 	if !ok || name == "" {
 		return entry{}, &lineError{line}
+	}
+	if isDots(name) { // also where the type is that of any folder: to enter it would lead round in circles, or out
+		return entry{name: name, kind: isSelf}, nil
 	}
 	e = entry{name: name, size: -1, kind: -1}
 	for fact := range strings.SplitSeq(strings.TrimSuffix(facts, ";"), ";") {
@@ -136,7 +142,7 @@ func parseLine(line string, now time.Time) (entry, error) {
 	if err != nil {
 		return entry{}, &lineError{line}
 	}
-	if e.name == "." || e.name == ".." {
+	if isDots(e.name) {
 		e.kind = isSelf
 	}
 	e.coarse = true

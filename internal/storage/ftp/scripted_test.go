@@ -129,6 +129,44 @@ func TestListFormats(t *testing.T) {
 	}
 }
 
+// TestDots: a folder that has itself or the one above in it as if they were any other
+// does not make the listing endless, nor lead it out of the root. One that goes on to
+// have folders in it is left where no key could lead.
+func TestDots(t *testing.T) {
+	t.Parallel()
+	deep := strings.Repeat("d", 200)
+	for _, folders := range [][]string{{"."}, {".."}, {".", ".."}, {deep}} {
+		script := &ftptest.Script{Features: []string{"EPSV", "MLST type*;size*;modify*;"}}
+		script.Data = func(string, string, int64) string {
+			text := "type=file;size=5;modify=20200101000000; a\r\n"
+			for _, folder := range folders {
+				text += "type=dir;modify=20200101000000; " + folder + "\r\n"
+			}
+			return text
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var entered atomic.Int32
+		script.On = func(verb, arg string) string {
+			if verb == "CWD" && (entered.Add(1) > 10 || !strings.HasPrefix(arg, "/data/in")) {
+				cancel()
+			}
+			return ""
+		}
+		store := open(t, ftp.Options{Host: script.Start(t).Addr, Root: "/data/in", Connections: 1})
+		l, err := storage.Collect(ctx, store, "")
+		cancel()
+		require.NoError(t, err, folders)
+		if folders[0] != deep {
+			require.Equal(t, []string{"a"}, storagetest.Keys(l))
+			require.Empty(t, l.Refused)
+			continue
+		}
+		require.Len(t, l.Objects, 6, "1,024 bytes hold five of them and a name")
+		require.Len(t, l.Refused, 1)
+		require.Equal(t, strings.Repeat(deep+"/", 6), l.Refused[0].Key)
+	}
+}
+
 // TestHiddenFiles: a server that takes -a for a name is asked again without it.
 func TestHiddenFiles(t *testing.T) {
 	t.Parallel()

@@ -261,6 +261,8 @@ func (w *walk) sort(c *conn, folder string, list []entry) error {
 			return err
 		case isTemp(e.name) && e.regular():
 			w.store.strays.note(key, e.mtime)
+		case e.folder() && len(key) >= storage.MaxKey && strings.HasPrefix(key, w.prefix): // refused by its name, and not lost
+			objects = append(objects, storage.Object{Key: key + "/"})
 		case e.folder() && w.wanted(key+"/"):
 			below = append(below, key)
 		case e.regular() && strings.HasPrefix(key, w.prefix):
