@@ -3,9 +3,9 @@
 //
 // An object's Tag is its size and modification time, to the second on most
 // servers: from MLSD and MLST where the server has them, else from SIZE and MDTM.
-// A Put that would give a new version the tag of the old one moves the file's time
-// by a second (MFMT, or vsftpd's MDTM with a time), and where no server command
-// can do that it waits for the next second and writes the last byte again. A
+// A Put whose version would not be later than the one it replaces moves the file's
+// time on (MFMT, or vsftpd's MDTM with a time), and where no server command can do
+// that it waits for the next second and writes the last byte again. A
 // server that has neither MLST nor MDTM leaves the size and the time that LIST
 // shows, which is coarse and is written in another way when the file gets old.
 // FTP vouches for no checksum, so Sum is empty. Conditions are checked right

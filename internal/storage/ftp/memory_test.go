@@ -21,6 +21,7 @@ type memory struct {
 	appends  bool // REST and STOR write at the end
 	noREST   bool
 	noRename string // the name that RNTO refuses
+	stamps   string // the command that sets a file's time
 }
 
 type memoryFile struct {
@@ -60,6 +61,9 @@ func (m *memory) get(name string) string {
 func (m *memory) on(verb, arg string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if stamp, name, ok := strings.Cut(arg, " "); ok && verb == m.stamps {
+		return m.stamp(stamp, name)
+	}
 	f, ok := m.files[arg]
 	switch verb {
 	case "CWD":
@@ -92,6 +96,16 @@ func (m *memory) on(verb, arg string) string {
 		delete(m.files, m.from)
 	}
 	return ""
+}
+
+func (m *memory) stamp(stamp, name string) string {
+	f, ok := m.files[name]
+	when, err := time.Parse("20060102150405", stamp)
+	if !ok || err != nil {
+		return "550 no"
+	}
+	m.files[name] = memoryFile{f.data, when}
+	return "213 fine"
 }
 
 func (m *memory) send(verb, arg string, off int64) string {

@@ -31,8 +31,8 @@ func (u *upload) publish(c *conn) (storage.Object, error) {
 		return storage.Object{}, err
 	case u.cond.Absent && exists, u.cond.Tag != "" && (!exists || old.tag() != u.cond.Tag):
 		return storage.Object{}, storage.ErrChanged
-	case exists && old.tag() == e.tag():
-		if e, err = u.distinguish(c, e); err != nil {
+	case exists && !e.time.After(old.time):
+		if e, err = u.later(c, e, old); err != nil {
 			return storage.Object{}, err
 		}
 	}
@@ -42,14 +42,14 @@ func (u *upload) publish(c *conn) (storage.Object, error) {
 	return e.object(u.key), nil
 }
 
-// distinguish gives the temporary file another time than that of e, and with it
-// another tag.
-func (u *upload) distinguish(c *conn, e entry) (entry, error) {
-	old := e.tag()
-	if e.size == 0 || e.time.IsZero() {
-		return e, nil // what is empty is the same; and of what has no time nothing can be told
+// later moves the time of the temporary file past that of the version it is to
+// replace, so that they have different tags. It must be a later one, not just another,
+// and whatever their sizes are, because the same holds for the versions before.
+func (u *upload) later(c *conn, e, old entry) (entry, error) {
+	if e.time.IsZero() {
+		return e, nil // of what has no time nothing can be told
 	}
-	stamp := e.time.Add(time.Second).Format("20060102150405") + " " + u.temp
+	stamp := old.time.Add(time.Second).Format("20060102150405") + " " + u.temp
 	for _, command := range []string{"MFMT ", "MDTM "} { // the second is vsftpd's; for others it names a file that is not there
 		verb := strings.TrimSpace(command)
 		if verb == "MFMT" && !c.store.lists(verb) || !c.store.has("MDTM") && verb == "MDTM" {
@@ -58,20 +58,24 @@ func (u *upload) distinguish(c *conn, e entry) (entry, error) {
 		if err := c.expect(2, command+stamp); err != nil && !refused(err) {
 			return e, err
 		} else if err == nil {
-			if now, err := c.look(u.temp); err != nil || now.tag() != old {
+			if now, err := c.look(u.temp); err != nil || now.size == e.size && now.time.After(old.time) {
 				return now, err
 			}
 		}
 	}
-	return u.touch(c, e)
+	return u.touch(c, e, old)
 }
 
-// touch writes the last byte again until the server's clock shows another second.
-func (u *upload) touch(c *conn, e entry) (entry, error) {
+// touch writes the last byte again until the server's clock shows a later second. When
+// it does not get there, because the old version is of the future or the clock has
+// only minutes, any other tag will do.
+func (u *upload) touch(c *conn, e, old entry) (entry, error) {
 	const pause, tries = 300 * time.Millisecond, 5
-	old := e.tag()
+	if u.size == 0 {
+		return e, nil // what is empty is the same, and the next version will see to its own time
+	}
 	last, err := c.content(u.temp, u.size-1)
-	for try := 0; err == nil && try < tries && e.tag() == old && e.size == u.size; try++ {
+	for try := 0; err == nil && try < tries && !e.time.After(old.time) && e.size == u.size; try++ {
 		if err = sleep(c.ctx, pause); err == nil {
 			err = c.write(u.temp, u.size-1, strings.NewReader(last))
 		}
@@ -79,7 +83,7 @@ func (u *upload) touch(c *conn, e entry) (entry, error) {
 			e, err = c.look(u.temp)
 		}
 	}
-	if err == nil && (e.size != u.size || e.tag() == old) {
+	if err == nil && (e.size != u.size || e.tag() == old.tag()) {
 		err = fmt.Errorf("%w: the new version cannot be told from the old one", storage.ErrTemporary)
 	}
 	return e, err

@@ -429,6 +429,55 @@ func TestMovedBack(t *testing.T) {
 	}
 }
 
+// TestTags: no two versions of one second have the same tag, also when there was another
+// one between them, or one of another size.
+func TestTags(t *testing.T) {
+	t.Parallel()
+	for _, stamps := range []string{"MFMT", "MDTM", ""} {
+		for _, versions := range [][]string{{"v1", "v2", "v3", "v4"}, {"v1", "longer", "v3"}, {"v1", "v2", "", "v4"}, {"v1", "v2", "", "", "v5"}} {
+			m := newMemory()
+			m.stamps = stamps
+			script := m.script()
+			script.Features = append(script.Features, stamps)
+			begin := m.now
+			slowly(t, script, func(t *testing.T, store storage.Store) {
+				before := map[string]string{}
+				for _, v := range versions {
+					if stamps != "" {
+						m.now = begin
+					}
+					obj := storagetest.Put(t, store, "a", []byte(v))
+					if same, ok := before[obj.Tag]; ok && same != v {
+						t.Errorf("%s, %q: %q and %q are both %s", stamps, versions, same, v, obj.Tag)
+					}
+					before[obj.Tag] = v
+					now, err := store.Stat(t.Context(), "a")
+					require.NoError(t, err)
+					require.Equal(t, obj, now)
+				}
+			})
+		}
+	}
+}
+
+// TestFutureVersion: a file of the future can be replaced, whatever the server can do
+// about times.
+func TestFutureVersion(t *testing.T) {
+	t.Parallel()
+	for _, stamps := range []string{"MDTM", ""} {
+		m := newMemory()
+		m.stamps = stamps
+		m.set("/a", "old", -99*time.Hour)
+		slowly(t, m.script(), func(t *testing.T, store storage.Store) {
+			old, err := store.Stat(t.Context(), "a")
+			require.NoError(t, err)
+			obj := storagetest.Put(t, store, "a", []byte("new"))
+			require.NotEqual(t, old.Tag, obj.Tag)
+			require.Equal(t, stamps != "", obj.ModTime.After(old.ModTime))
+		})
+	}
+}
+
 // TestSweep: strays that are a day old by the server's clock go, and nothing else.
 func TestSweep(t *testing.T) {
 	t.Parallel()

@@ -40,6 +40,19 @@ func TestSymlinks(t *testing.T) {
 	require.Equal(t, "inside", string(storagetest.Get(t, store, storage.Object{Key: "real/a"})), "the link was replaced, not written through")
 }
 
+// TestTagsOfOneSecond: many versions, of which each replaces the one before at once.
+func TestTagsOfOneSecond(t *testing.T) {
+	t.Parallel()
+	server := ftptest.VSFTPD(t)
+	store := open(t, ftp.Options{Host: server.Addr, Root: server.Folder(t)})
+	tags := map[string]int{}
+	for v := range 8 {
+		obj := storagetest.Put(t, store, "a", []byte{byte(v)})
+		require.NotContains(t, tags, obj.Tag)
+		tags[obj.Tag] = v
+	}
+}
+
 // TestPermissions: what may not be read is an error, and neither empty nor missing.
 func TestPermissions(t *testing.T) {
 	t.Parallel()
