@@ -222,8 +222,9 @@ func (c *conn) inTurn(commands ...string) ([]reply, error) {
 
 // batch sends commands without waiting for each answer, where the server can read
 // several at once: most can, and it saves the round trips. The first time is the
-// test of it; a server that lost a command is asked again on a fresh connection, so
-// that the commands must be ones that may be repeated.
+// test of it; when the server lost a command, the call that the connection is lent to
+// starts again on a fresh one. So a call that uses something up must make the test
+// before it does, with tryPipelining.
 func (c *conn) batch(commands ...string) ([]reply, error) {
 	l := &c.store.learned
 	switch known := l.get(&l.pipelines); {
@@ -248,6 +249,16 @@ func (c *conn) batch(commands ...string) ([]reply, error) {
 		}
 	}
 	return replies, nil
+}
+
+// tryPipelining finds out whether the server can read several commands at once.
+func (c *conn) tryPipelining() error {
+	l := &c.store.learned
+	if l.get(&l.pipelines) != unknown {
+		return nil
+	}
+	_, err := c.batch("NOOP", "NOOP")
+	return err
 }
 
 func (c *conn) firstBatch(commands []string) ([]reply, error) {

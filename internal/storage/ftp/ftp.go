@@ -173,8 +173,9 @@ func (s *Store) Close() error {
 func (s *Store) path(key string) string { return path.Join(s.opts.Root, key) }
 
 // with lends fn a connection and wraps its error. When a connection from the pool
-// proves dead before it has answered anything, fn runs once more on a fresh one: it
-// must not have used up anything until the first answer.
+// proves dead before it has answered anything, or loses the commands of the first
+// batch, fn runs once more on a fresh one: until the first answer, and before that
+// batch, it must not have used up anything.
 func (s *Store) with(ctx context.Context, op, key string, fn func(*conn) error) error {
 	for fresh := false; ; fresh = true {
 		c, err := s.lend(ctx, fresh)

@@ -21,16 +21,16 @@ import (
 // while anybody works.
 const idleFor = time.Second
 
-// slowly runs test with a store that has one connection to script.
-func slowly(t *testing.T, script *ftptest.Script, test func(t *testing.T, store storage.Store)) {
+// inBubble runs test with a store that has one connection to script, and no network.
+func inBubble(t *testing.T, script *ftptest.Script, test func(t *testing.T, store *ftp.Store)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		dial, stop := script.Pipes()
 		defer stop()
-		inner, err := ftp.New(ftp.Options{Host: "ftp.example.com", Connections: 1, Dial: dial})
+		store, err := ftp.New(ftp.Options{Host: "ftp.example.com", Connections: 1, Dial: dial})
 		require.NoError(t, err)
-		defer func() { require.NoError(t, inner.Close()) }()
-		test(t, storage.Idle(inner, idleFor))
+		defer func() { require.NoError(t, store.Close()) }()
+		test(t, store)
 	})
 }
 
@@ -40,7 +40,8 @@ func TestWaitingIsNotIdle(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
 	m.set("/a", strings.Repeat("x", 1<<20), time.Hour)
-	slowly(t, m.script(), func(t *testing.T, store storage.Store) {
+	inBubble(t, m.script(), func(t *testing.T, inner *ftp.Store) {
+		store := storage.Idle(inner, idleFor)
 		obj, err := store.Stat(t.Context(), "a")
 		require.NoError(t, err)
 		r, err := store.Open(t.Context(), obj, 0, -1)
@@ -99,7 +100,8 @@ func TestWaitingEnds(t *testing.T) {
 		}
 		return m.on(verb, arg)
 	}
-	slowly(t, script, func(t *testing.T, store storage.Store) {
+	inBubble(t, script, func(t *testing.T, inner *ftp.Store) {
+		store := storage.Idle(inner, idleFor)
 		hung = make(chan bool, 1)
 		obj, err := store.Stat(t.Context(), "a")
 		require.NoError(t, err)
@@ -144,7 +146,8 @@ func TestAnswersAreNotIdle(t *testing.T) {
 		}
 		return m.on(verb, arg)
 	}
-	slowly(t, script, func(t *testing.T, store storage.Store) {
+	inBubble(t, script, func(t *testing.T, inner *ftp.Store) {
+		store := storage.Idle(inner, idleFor)
 		require.Len(t, storagetest.List(t, store, "").Objects, 60)
 		stop = 10
 		begin := time.Now()

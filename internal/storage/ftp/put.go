@@ -131,6 +131,9 @@ type upload struct {
 
 // store writes the temporary file.
 func (u *upload) store(c *conn, r io.Reader) error {
+	if err := c.tryPipelining(); err != nil { // now, as later r could not be read again
+		return err
+	}
 	r = storage.Exactly(c.ctx, r, u.size)
 	dir := path.Dir(u.path)
 	if c.store.firstPut(dir) { // some servers notice that there is no folder when they have got all the bytes

@@ -280,6 +280,24 @@ func TestDeafServer(t *testing.T) {
 	require.EqualValues(t, 4, obj.Size)
 }
 
+// TestDeafServerPut: what is put to such a server may be read only once.
+func TestDeafServerPut(t *testing.T) {
+	t.Parallel()
+	for _, features := range []string{"", "MLST type*;size*;modify*;"} {
+		m := newMemory()
+		script := m.script()
+		script.Deaf = true
+		script.Features = append(script.Features, features) // MLST is one that it does not know
+		inBubble(t, script, func(t *testing.T, store *ftp.Store) {
+			once := io.LimitReader(strings.NewReader("hello"), 5)
+			obj, err := store.Put(t.Context(), "a", once, 5, storage.Cond{})
+			require.NoError(t, err)
+			require.Equal(t, "hello", string(storagetest.Get(t, store, obj)))
+			require.Equal(t, []string{"/a"}, m.names())
+		})
+	}
+}
+
 // TestRename: over a file that exists, where the server does not like it.
 func TestRename(t *testing.T) {
 	t.Parallel()
@@ -440,7 +458,7 @@ func TestTags(t *testing.T) {
 			script := m.script()
 			script.Features = append(script.Features, stamps)
 			begin := m.now
-			slowly(t, script, func(t *testing.T, store storage.Store) {
+			inBubble(t, script, func(t *testing.T, store *ftp.Store) {
 				before := map[string]string{}
 				for _, v := range versions {
 					if stamps != "" {
@@ -468,7 +486,7 @@ func TestFutureVersion(t *testing.T) {
 		m := newMemory()
 		m.stamps = stamps
 		m.set("/a", "old", -99*time.Hour)
-		slowly(t, m.script(), func(t *testing.T, store storage.Store) {
+		inBubble(t, m.script(), func(t *testing.T, store *ftp.Store) {
 			old, err := store.Stat(t.Context(), "a")
 			require.NoError(t, err)
 			obj := storagetest.Put(t, store, "a", []byte("new"))
