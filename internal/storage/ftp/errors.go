@@ -16,6 +16,7 @@ var (
 	errStopped   = errors.New("the caller wants no more")
 	errOutOfStep = fmt.Errorf("%w: the server's answers are out of step", storage.ErrTemporary)
 	errCut       = fmt.Errorf("%w: the data connection was cut short", storage.ErrTemporary)
+	errNoEnd     = fmt.Errorf("%w: the encrypted data ended without the server's word that it was all (close_notify of TLS)", storage.ErrTemporary)
 )
 
 // A reply is a server's answer to a command.

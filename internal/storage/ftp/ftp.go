@@ -11,6 +11,11 @@
 // FTP vouches for no checksum, so Sum is empty. Conditions are checked right
 // before the rename and not atomically: Store is not a [storage.Conditional].
 //
+// A listing counts when the server says that it is complete. Over TLS it must end with
+// close_notify too (RFC 8446, 6.1), as must a file of which nobody knows the size: who
+// can end a TCP connection could else cut them short. Servers that do not send it, which
+// is against the protocol, cannot be listed over TLS.
+//
 // Symbolic links are not listed and listings do not enter them. A caller that names
 // one finds no object where the server has MLST; others follow it themselves.
 //

@@ -223,7 +223,8 @@ func showsHidden(entries []entry) bool {
 }
 
 // listing runs a command that lists the current folder. Its last line must be
-// whole, and the server must say that all went well, in words too: vsftpd has
+// whole, TLS must say that it was the last, and the server that all went well, in
+// words too: vsftpd has
 // "226 Transfer done (but failed to open directory)", Pure-FTPd "226-Output
 // truncated".
 func (c *conn) listing(command string, parse func(string) (entry, error)) (entries []entry, err error) {
@@ -232,6 +233,9 @@ func (c *conn) listing(command string, parse func(string) (entry, error)) (entri
 		return nil, err
 	}
 	entries, err = readLines(t, parse)
+	if err == nil && t.cut() {
+		err = errNoEnd
+	}
 	if err != nil {
 		t.abandon()
 		return nil, err

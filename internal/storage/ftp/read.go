@@ -189,6 +189,8 @@ func (r *reader) end() error {
 		return storage.ErrChanged
 	case err != io.EOF:
 		return brokenError(err)
+	case r.left < 0 && r.t.cut():
+		return errNoEnd // and nothing else tells how many there are
 	}
 	return r.lastWord()
 }

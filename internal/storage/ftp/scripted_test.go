@@ -3,6 +3,7 @@ package ftp_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -164,6 +165,36 @@ func TestDots(t *testing.T) {
 		require.Len(t, l.Objects, 6, "1,024 bytes hold five of them and a name")
 		require.Len(t, l.Refused, 1)
 		require.Equal(t, strings.Repeat(deep+"/", 6), l.Refused[0].Key)
+	}
+}
+
+// TestNoCloseNotify: over TLS, who cuts a connection does not make a listing complete,
+// nor a file of which nobody knows the size.
+func TestNoCloseNotify(t *testing.T) {
+	t.Parallel()
+	cert := ftptest.NewCertificate(t, "127.0.0.1")
+	pair, err := tls.X509KeyPair(cert.Cert, cert.Key)
+	require.NoError(t, err)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, mute := range []bool{false, true} {
+			m := newMemory()
+			m.set("/a", "hello", time.Hour)
+			script := m.script()
+			script.Mute = mute
+			script.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MaxVersion: version}
+			store := open(t, ftp.Options{Host: script.Start(t).Addr, TLS: ftp.Implicit, CA: cert.CA})
+			l, err := storage.Collect(t.Context(), store, "")
+			require.Equal(t, mute, errors.Is(err, storage.ErrTemporary), "%v", err)
+			require.Equal(t, !mute, l.Complete())
+			obj, err := store.Stat(t.Context(), "a")
+			require.NoError(t, err)
+			require.Equal(t, "hello", string(storagetest.Get(t, store, obj)), "its size is the proof")
+			r, err := store.Open(t.Context(), storage.Object{Key: "a"}, 0, -1)
+			require.NoError(t, err)
+			_, err = io.ReadAll(r)
+			require.Equal(t, mute, errors.Is(err, storage.ErrTemporary), "%v", err)
+			require.NoError(t, r.Close())
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -15,8 +16,27 @@ import (
 type transfer struct {
 	c       *conn
 	conn    net.Conn // TCP, or TLS over it
+	below   *ended   // what is below TLS; nil in the clear
 	command string
 }
+
+// ended notes that a connection came to its end. crypto/tls makes one and the same
+// io.EOF of the server's word that it has sent all (close_notify) and of an end of TCP,
+// which anybody on the way can forge; but after the word it reads no further.
+type ended struct {
+	net.Conn
+	eof bool
+}
+
+func (e *ended) Read(p []byte) (int, error) {
+	n, err := e.Conn.Read(p)
+	e.eof = e.eof || n == 0 && err == io.EOF
+	return n, err
+}
+
+// cut reports whether the data may have ended before their end: TLS did not say that
+// this is it. In the clear nobody could tell.
+func (t *transfer) cut() bool { return t.below != nil && t.below.eof }
 
 // begin opens a data connection and sends the command that uses it, with REST
 // before it unless off is 0.
@@ -49,7 +69,8 @@ func (t *transfer) start(off int64) error {
 	if t.c.tls == nil {
 		return nil
 	}
-	encrypted := tls.Client(t.conn, t.c.tls)
+	t.below = &ended{Conn: t.conn}
+	encrypted := tls.Client(t.below, t.c.tls)
 	t.conn = encrypted
 	if err := encrypted.HandshakeContext(t.c.ctx); err != nil {
 		return t.whyNot(fmt.Errorf("TLS of the data connection: %w", err))

@@ -36,6 +36,8 @@ type Script struct {
 	Deaf bool
 	// TLS, when set, is spoken from the first byte on.
 	TLS *tls.Config
+	// Mute ends encrypted data without close_notify.
+	Mute bool
 
 	mu       sync.Mutex
 	commands []string
@@ -280,6 +282,9 @@ func (c *session) transfer(verb, arg string, run func(data net.Conn, verb, arg s
 	case Cut:
 		_ = raw.(*net.TCPConn).SetLinger(0) // to reset it
 		return false
+	}
+	if c.s.Mute {
+		_ = raw.Close() // so that nothing of TLS gets through any more
 	}
 	_ = data.Close()
 	switch end {
