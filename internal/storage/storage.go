@@ -63,7 +63,7 @@ type Object struct {
 	Key     string
 	Size    int64     // bytes
 	ModTime time.Time // UTC; when the remote says it changed
-	Tag     string    // changes whenever the content does: an ETag, or size and time
+	Tag     string    // changes whenever the content does: an ETag, or size and time; "" when the remote tells too little
 	Sum     string    // what the remote vouches for the content to be: "md5:<hex>", "sha256:<hex>", "crc64nvme:<hex>", or ""
 }
 

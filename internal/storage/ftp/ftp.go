@@ -7,7 +7,8 @@
 // time on (MFMT, or vsftpd's MDTM with a time), and where no server command can do
 // that it waits for the next second and writes the last byte again. A
 // server that has neither MLST nor MDTM leaves the size and the time that LIST
-// shows, which is coarse and is written in another way when the file gets old.
+// shows, which is coarse and is written in another way when the file gets old. An
+// object of which the server tells no time at all has no Tag.
 // FTP vouches for no checksum, so Sum is empty. Conditions are checked right
 // before the rename and not atomically: Store is not a [storage.Conditional].
 //

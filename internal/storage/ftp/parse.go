@@ -34,9 +34,11 @@ func (e entry) object(key string) storage.Object {
 	return storage.Object{Key: key, Size: e.size, ModTime: e.time, Tag: e.tag()}
 }
 
+// tag is "" without a time: another file may have the same size, and bytes of the two
+// would be put together.
 func (e entry) tag() string {
 	if e.time.IsZero() {
-		return strconv.FormatInt(e.size, 10)
+		return ""
 	}
 	return fmt.Sprintf("%d-%d", e.size, e.time.UnixNano())
 }

@@ -24,11 +24,11 @@
 // length and is refused, unless the manifest has its size and its sum, which prove it.
 //
 // An object's Sum is the manifest's, SHA-256 before MD5. Its Tag is the Sum when it
-// has one; else the strong ETag, in quotes; else the time and the size; else the
-// size alone. The answer to each read must be of that Tag; for a Sum, which an
-// answer does not tell, it must be of the size, and of the same ETag or time as the
-// first answer of this Store was: whether the bytes are those of the Sum can be
-// told when all of them have come.
+// has one; else the strong ETag, in quotes; else the time and the size; else there
+// is none, as two versions may have the same size. The answer to each read must be
+// of that Tag; for a Sum, which an answer does not tell, it must be of the size, and
+// of the same ETag or time as the first answer of this Store was: whether the bytes
+// are those of the Sum can be told when all of them have come.
 //
 // Redirects are followed at most 10 times, never from https to http, and credentials
 // are sent to the origin of the location only. The query of the location is kept in

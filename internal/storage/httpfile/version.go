@@ -31,9 +31,13 @@ func versionOf(header http.Header, size int64) version {
 	return v
 }
 
-// tag is the Tag of an object without a sum.
+// tag is the Tag of an object without a sum; "" when only the size is known: another
+// file may have it too, and bytes of the two would be put together.
 func (v version) tag() string {
-	if v.etag != "" {
+	switch {
+	case v.validator() == "":
+		return ""
+	case v.etag != "":
 		return v.etag
 	}
 	return v.validator() + strconv.FormatInt(v.size, 10)
