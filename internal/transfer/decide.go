@@ -90,6 +90,12 @@ func (e *Entry) there(o *storage.Object) bool {
 	return e.Size == o.Size && e.RemoteTime == StampOf(o.ModTime)
 }
 
+// sameVersion reports whether two looks at a remote file saw the same one.
+func sameVersion(a, b *storage.Object) bool {
+	seen := Entry{Tag: a.Tag, Size: a.Size, RemoteTime: StampOf(a.ModTime)}
+	return seen.there(b) && a.Size == b.Size
+}
+
 // inMode reports whether the mode covers the file. changed says whether it
 // changed since it was synced.
 func (p *Plan) inMode(s Step, changed bool) bool {

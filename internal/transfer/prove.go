@@ -20,10 +20,11 @@ func (s *Step) basedOn(e *Entry, known bool) bool {
 	return e.Synced == s.Base.Synced && e.Tag == s.Base.Tag && e.Size == s.Base.Size && e.Sum == s.Base.Sum
 }
 
-// stillThere makes sure that the remote file is the one that a plan from a file saw,
-// where reading or replacing it will not find out.
+// stillThere makes sure that the remote file is the one that the plan saw, where
+// reading or replacing it will not find out. A download of what has no tag brings what
+// is there now, and only a plan from a file can mind.
 func (r *run) stillThere(ctx context.Context, s *Step) error {
-	if !r.plan.decoded || s.Remote == nil || s.Remote.Tag != "" {
+	if s.Remote == nil || s.Remote.Tag != "" || !r.plan.decoded && s.Action != Upload {
 		return nil
 	}
 	_, err := r.ask(ctx, s)
@@ -39,8 +40,7 @@ func (r *run) ask(ctx context.Context, s *Step) (*storage.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := Entry{Tag: s.Remote.Tag, Size: s.Remote.Size, RemoteTime: StampOf(s.Remote.ModTime)}
-	if !seen.there(&o) || o.Size != s.Remote.Size {
+	if !sameVersion(s.Remote, &o) {
 		return nil, errMeanwhile
 	}
 	return &o, nil

@@ -14,15 +14,17 @@ import (
 	"time"
 
 	"github.com/d6t/d6tpipe-go/internal/atomicfile"
+	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
 const partsName = "parts"
 
 // download brings one file here. Bytes that are not what the remote announced
-// are fetched once more before that is an error.
+// are fetched once more before that is an error, and so is a file that was cut off
+// and of which nobody can tell whether the rest would be of the same version.
 func (r *run) download(ctx context.Context, s *Step) (Entry, error) {
 	e, err := r.downloadOnce(ctx, s)
-	if errors.Is(err, ErrCorrupt) {
+	if errors.Is(err, ErrCorrupt) || s.Remote.Tag == "" && errors.Is(err, storage.ErrTemporary) {
 		e, err = r.downloadOnce(ctx, s)
 	}
 	return e, err

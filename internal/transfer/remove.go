@@ -70,7 +70,7 @@ func (s *Sync) removeObject(ctx context.Context, o *storage.Object) error {
 		return nil
 	case err != nil:
 		return err
-	case now.Tag != o.Tag || now.Size != o.Size:
+	case !sameVersion(&now, o):
 		return fmt.Errorf("remove %q: %w", o.Key, storage.ErrChanged)
 	}
 	return s.cfg.Store.Remove(ctx, o.Key)
