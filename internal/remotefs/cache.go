@@ -117,8 +117,8 @@ func (c *cache) forget(b *block) {
 func (c *cache) drop(obj storage.Object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for index := int64(0); index*c.block < obj.Size; index++ {
-		if b := c.blocks[idOf(obj, index)]; b != nil {
+	for id, b := range c.blocks { // not one by one: the size is what the remote claims
+		if id == idOf(obj, id.index) {
 			c.forget(b)
 		}
 	}

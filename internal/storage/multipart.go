@@ -55,7 +55,13 @@ type Upload struct {
 }
 
 // Parts is how many parts the upload has.
-func (u Upload) Parts() int { return int((u.Size + u.PartSize - 1) / u.PartSize) }
+func (u Upload) Parts() int {
+	n := u.Size / u.PartSize
+	if u.Size%u.PartSize != 0 {
+		n++
+	}
+	return int(n)
+}
 
 // Part returns where part n begins, and its size.
 func (u Upload) Part(n int) (off, size int64) {

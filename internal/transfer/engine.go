@@ -97,7 +97,7 @@ type run struct {
 
 func (s *Sync) run(ctx context.Context, p *Plan, report *Report, w *writer) (err error) {
 	r := &run{Sync: s, plan: p, report: report, book: w, done: make(chan recorded, s.cfg.Workers)}
-	work, downloads := p.work(s.cfg.Range)
+	work, downloads := p.work(s.cfg.Range, s.cfg.Workers)
 	if err := s.sweepUploads(ctx, p.Direction); err != nil {
 		return err
 	}
@@ -124,10 +124,11 @@ func (s *Sync) run(ctx context.Context, p *Plan, report *Report, w *writer) (err
 	return errors.Join(err, r.log.close(recorded))
 }
 
-// work counts what can be done at a time: steps, and the pieces of big files.
-func (p *Plan) work(pieces int64) (n int, downloads bool) {
+// work counts what can be done at a time: steps, and the pieces of big files, of which
+// more than there are workers make no difference.
+func (p *Plan) work(pieces int64, workers int) (n int, downloads bool) {
 	for _, i := range p.todo() {
-		n += 1 + int(p.Steps[i].Size/pieces)
+		n += 1 + int(min(p.Steps[i].Size/pieces, int64(workers)))
 		downloads = downloads || p.Steps[i].Action == Download
 	}
 	return n, downloads

@@ -1,6 +1,10 @@
 package transfer_test
 
 import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
+	"github.com/d6t/d6tpipe-go/internal/storage/mem"
 	"github.com/d6t/d6tpipe-go/internal/storage/storagetest"
 	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
@@ -178,4 +183,53 @@ func TestFileWhereAFolderMustBe(t *testing.T) {
 	require.Zero(t, report.Files)
 	require.Equal(t, "mine", p.read("a"))
 	require.True(t, strings.Contains(err.Error(), "a/b"))
+}
+
+// A boaster claims another size of big.bin than it has.
+type boaster struct {
+	storage.Store
+	size int64
+}
+
+func (b boaster) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	return func(yield func(storage.Object, error) bool) {
+		for o, err := range b.Store.List(ctx, prefix) {
+			if o.Key == "big.bin" {
+				o.Size = b.size
+			}
+			if !yield(o, err) {
+				return
+			}
+		}
+	}
+}
+
+// A size that a listing claims costs neither memory nor room on the disk, and the
+// other files arrive.
+func TestClaimedSizes(t *testing.T) {
+	for _, size := range []int64{math.MaxInt64, 1 << 50, 1 << 44, bigSize + 1} {
+		for _, serial := range []bool{false, true} {
+			t.Run(fmt.Sprint(size, serial), func(t *testing.T) {
+				store := remote(map[string]string{"big.bin": "tiny", "small.csv": "small"})
+				from := newBreaking(boaster{store, size}, 1<<40)
+				from.serial = serial
+				p := newPipe(t, from, inPieces)
+				report, err := p.sync(pull)
+				require.ErrorIs(t, err, transfer.ErrPartial)
+				require.Equal(t, []string{"big.bin"}, report.Keys(transfer.StatusFailed))
+				require.Equal(t, map[string]string{"small.csv": hash([]byte("small"))}, tree(t, p.dir))
+				requireNothingLeft(t, p)
+
+				to := mem.New()
+				target := newBreaking(to, math.MaxInt64)
+				target.serial = serial
+				m := newPipe(t, target, inPieces, func(c *transfer.Config) { c.Dir, c.From = "", from })
+				_, report, _, err = m.Mirror(t.Context(), transfer.MirrorOptions{})
+				require.ErrorIs(t, err, transfer.ErrPartial)
+				require.Equal(t, []string{"big.bin"}, report.Keys(transfer.StatusFailed))
+				require.Equal(t, "small", stored(t, to, "small.csv"))
+				requireAbsent(t, to, "big.bin")
+			})
+		}
+	}
 }

@@ -11,12 +11,19 @@ import (
 // which files that are moved in pieces are accounted for.
 const blockSize = 256 << 10
 
-func blocks(size int64) int { return int((size + blockSize - 1) / blockSize) }
+// blocks is how many blocks a file of so many bytes has.
+func blocks(size int64) int {
+	n := size / blockSize
+	if size%blockSize != 0 {
+		n++
+	}
+	return int(n)
+}
 
 // blockSpan returns where block i of a file of so many bytes begins and ends.
 func blockSpan(i int, size int64) (off, end int64) {
 	off = int64(i) * blockSize
-	return off, min(off+blockSize, size)
+	return off, off + min(blockSize, size-off)
 }
 
 // errUnlike says that a block is not what it was when it was seen before.
@@ -26,12 +33,15 @@ var errUnlike = errors.New("the file has changed while it was moved")
 // only be taken from the beginning to the end: the block that is next is taken as
 // it comes, and those that came before their turn are read from the file, by
 // whoever brought the one that was missing.
+//
+// The size may be what a remote claims: memory is taken as blocks arrive.
 type ordered struct {
-	file io.ReaderAt
-	size int64
+	file  io.ReaderAt
+	size  int64
+	total int // blocks
 
 	mu   sync.Mutex
-	here []bool   // blocks that the file has
+	here []bool   // blocks that the file has, up to the last that has arrived
 	crc  []uint64 // of these
 	next int      // the first block that d does not have
 	busy bool     // somebody takes sums
@@ -39,7 +49,7 @@ type ordered struct {
 }
 
 func newOrdered(file io.ReaderAt, size int64) *ordered {
-	return &ordered{file: file, size: size, here: make([]bool, blocks(size)), crc: make([]uint64, blocks(size))}
+	return &ordered{file: file, size: size, total: blocks(size)}
 }
 
 // begin says which sums to take; the first call counts.
@@ -53,7 +63,7 @@ func (o *ordered) beginWith(d *digest) error {
 	}
 	o.d = d
 	if o.d.sha == nil && o.d.md5 == nil { // the CRC comes of those of the blocks
-		o.d.size, o.next = o.size, len(o.here)
+		o.d.size, o.next = o.size, o.total
 	}
 	o.mu.Unlock()
 	return o.catchUp(nil)
@@ -63,17 +73,25 @@ func (o *ordered) beginWith(d *digest) error {
 // of it. A block may be added again when it is the same.
 func (o *ordered) add(i int, data []byte, crc uint64) error {
 	o.mu.Lock()
-	if o.here[i] && o.crc[i] != crc {
+	if i < len(o.here) && o.here[i] && o.crc[i] != crc {
 		o.mu.Unlock()
 		return errUnlike
 	}
-	o.here[i], o.crc[i] = true, crc
+	o.note(i, crc)
 	mine := i == o.next && o.d != nil && !o.busy
 	o.mu.Unlock()
 	if !mine {
 		return nil
 	}
 	return o.catchUp(data)
+}
+
+// note remembers that block i is here.
+func (o *ordered) note(i int, crc uint64) {
+	if more := i + 1 - len(o.here); more > 0 {
+		o.here, o.crc = append(o.here, make([]bool, more)...), append(o.crc, make([]uint64, more)...)
+	}
+	o.here[i], o.crc[i] = true, crc
 }
 
 // catchUp takes the sums of all blocks whose turn has come. data, when not nil, is
@@ -121,7 +139,7 @@ func (o *ordered) reread(i int, buf []byte) ([]byte, error) {
 func (o *ordered) claim() (int, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.busy || o.next == len(o.here) || !o.here[o.next] {
+	if o.busy || o.next >= len(o.here) || !o.here[o.next] {
 		return 0, false
 	}
 	o.busy = true
@@ -145,7 +163,7 @@ func (o *ordered) finish(sum string) (*digest, error) {
 	if err := o.catchUp(nil); err != nil {
 		return nil, err
 	}
-	if o.next != len(o.here) || slices.Contains(o.here, false) {
+	if o.next != o.total || len(o.here) != o.total || slices.Contains(o.here, false) {
 		return nil, io.ErrUnexpectedEOF
 	}
 	o.d.crc = 0
@@ -154,6 +172,28 @@ func (o *ordered) finish(sum string) (*digest, error) {
 		o.d.crc = crcJoin(o.d.crc, crc, end-off)
 	}
 	return o.d, nil
+}
+
+// missing are the spans of blocks that are not here.
+func (o *ordered) missing() (spans []piece) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := 0; i < o.total; {
+		if i < len(o.here) && o.here[i] {
+			i++
+			continue
+		}
+		end := o.total
+		if i < len(o.here) {
+			if n := slices.Index(o.here[i:], true); n > 0 {
+				end = i + n
+			}
+		}
+		off, _ := blockSpan(i, o.size)
+		_, to := blockSpan(end-1, o.size)
+		spans, i = append(spans, piece{off: off, n: to - off}), end
+	}
+	return spans
 }
 
 // bytesHere is how much of the file is here.

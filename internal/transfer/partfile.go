@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -44,6 +45,9 @@ type partHead struct {
 
 const partVersion = 1
 
+// mostInPart is more than any file has, and as many blocks as a record can count.
+const mostInPart = math.MaxInt32 * int64(blockSize)
+
 // A block's record is its number (4), the sum of its bytes (8) and a check of
 // these 12 (4), in little-endian order.
 const blockRecord = 16
@@ -70,6 +74,9 @@ func partName(place string, o *storage.Object) (name, others string) {
 
 // openPart opens the part file of a version, with what an earlier pull left of it.
 func (r *run) openPart(ctx context.Context, o *storage.Object) (p *partFile, err error) {
+	if o.Size > mostInPart {
+		return nil, fmt.Errorf("download %q: the remote says that it has %d bytes, which no file can hold", o.Key, o.Size)
+	}
 	name, others := partName(r.cfg.Place, o)
 	if err := r.dropParts(others, name); err != nil {
 		return nil, err
@@ -117,7 +124,7 @@ func (p *partFile) recall(ctx context.Context, head partHead) error {
 			return err
 		}
 		if i, crc, ok := readBlockRecord(records[:blockRecord]); ok && i < blocks(p.size) && p.holds(i, crc, buf) {
-			p.sums.here[i], p.sums.crc[i] = true, crc
+			p.sums.note(i, crc)
 		}
 	}
 	return nil
@@ -163,23 +170,6 @@ func (p *partFile) write(i int, data []byte) error {
 		return err
 	}
 	return p.sums.add(i, data, crc)
-}
-
-// missing returns what is still to be fetched, in pieces of at most most bytes; 0
-// is no limit.
-func (p *partFile) missing(most int64) (pieces []piece) {
-	for i, here := range p.sums.here {
-		if here {
-			continue
-		}
-		off, end := blockSpan(i, p.size)
-		if last := len(pieces) - 1; last >= 0 && pieces[last].off+pieces[last].n == off && (most == 0 || end-pieces[last].off <= most) {
-			pieces[last].n += end - off
-			continue
-		}
-		pieces = append(pieces, piece{off: off, n: end - off})
-	}
-	return pieces
 }
 
 func (p *partFile) close() error {

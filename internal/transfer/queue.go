@@ -29,7 +29,8 @@ type job struct {
 	move   func(ctx context.Context, p piece) error
 	finish func(err error) // once all pieces went through, or one failed
 
-	pieces []piece // nobody has taken yet
+	pieces []piece // spans of the file that nobody has taken yet
+	most   int64   // bytes of a span that are taken at a time; 0 is all of it
 	inside int     // workers at work on it
 	err    error   // of the first piece that failed
 }
@@ -100,11 +101,19 @@ func (q *queue) take() (step int, j *job, ok bool) {
 // help returns the job that has most left to do.
 func (q *queue) help() (most *job) {
 	for _, j := range q.jobs {
-		if len(j.pieces) > 0 && !j.serial && (most == nil || len(j.pieces) > len(most.pieces)) {
+		if len(j.pieces) > 0 && !j.serial && (most == nil || j.left() > most.left()) {
 			most = j
 		}
 	}
 	return most
+}
+
+// left is how many bytes nobody has taken yet.
+func (j *job) left() (n int64) {
+	for _, p := range j.pieces {
+		n += p.n
+	}
+	return n
 }
 
 // release says that a worker is done with what it took.
@@ -155,8 +164,20 @@ func (q *queue) piece(j *job) (p piece, ok bool) {
 		j.err = err
 		return p, false
 	}
-	p, j.pieces = j.pieces[0], j.pieces[1:]
-	return p, true
+	return j.cut(), true
+}
+
+// cut takes the first piece. A file has as many as its remote says, so that they are
+// not made before somebody takes them.
+func (j *job) cut() (p piece) {
+	p = j.pieces[0]
+	if j.most == 0 || p.n <= j.most {
+		j.pieces = j.pieces[1:]
+		return p
+	}
+	j.pieces[0] = piece{number: p.number + 1, off: p.off + j.most, n: p.n - j.most}
+	p.n = j.most
+	return p
 }
 
 func (q *queue) fail(j *job, err error) {

@@ -204,7 +204,7 @@ func (r *run) relayInParts(ctx context.Context, i int, s *Step, from *storage.Ob
 		r.ended(ctx, i, s, Entry{}, err)
 		return
 	}
-	j := &job{serial: re.ship.up.Serial || re.one != nil, pieces: re.pieces(), move: re.move, finish: re.finish}
+	j := &job{serial: re.ship.up.Serial || re.one != nil, pieces: re.pieces(), most: re.ship.up.PartSize, move: re.move, finish: re.finish}
 	j.ctx, j.cancel = context.WithCancelCause(ctx)
 	r.queue.start(j)
 }
@@ -248,15 +248,11 @@ func (re *relaying) learn() error {
 }
 
 // pieces are the parts to be sent, and those before them that have to be read.
-func (re *relaying) pieces() (all []piece) {
+func (re *relaying) pieces() []piece {
 	if re.order == nil {
 		return re.ship.missing()
 	}
-	for n := range re.ship.up.Parts() {
-		off, size := re.ship.up.Part(n)
-		all = append(all, piece{n, off, size})
-	}
-	return all
+	return []piece{{n: re.ship.size}}
 }
 
 // move copies one part, and once more when the remote got other bytes.
@@ -278,8 +274,8 @@ func (re *relaying) moveOnce(ctx context.Context, p piece) error {
 	src.ctx = ctx
 	r := &relayPart{re: re, src: src, piece: p, order: re.order.clone()}
 	var err error
-	if re.ship.have[p.number] {
-		err = r.skim()
+	if sent, ok := re.ship.arrived(p.number); ok {
+		err = r.skim(sent.CRC)
 	} else {
 		err = re.ship.send(ctx, p, r, func() uint64 { return r.crc })
 	}
@@ -392,11 +388,11 @@ func (r *relayPart) Seek(offset int64, whence int) (int64, error) {
 }
 
 // skim reads a part that has arrived already, for the sums of those after it.
-func (r *relayPart) skim() error {
+func (r *relayPart) skim(want uint64) error {
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return err
 	}
-	if want := r.re.ship.parts[r.piece.number].CRC; want != r.crc {
+	if want != r.crc {
 		return &VerifyError{r.re.step.Key, kindCRC, hexCRC(want), hexCRC(r.crc)}
 	}
 	return nil

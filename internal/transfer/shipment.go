@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,7 +27,7 @@ type shipment struct {
 	log  *uploadLog
 
 	mu    sync.Mutex
-	parts []sentPart // by number
+	parts []sentPart // by number, up to the last that has arrived
 	have  []bool
 }
 
@@ -50,7 +51,7 @@ func (s *shipment) begin(place string, holds func(p sentPart) (bool, error)) err
 	if s.up, err = s.to.Begin(s.ctx, s.key, s.size, blockSize); err != nil {
 		return err
 	}
-	s.room()
+	s.parts, s.have = nil, nil
 	s.log, err = createUploadLog(s.path, uploadHead{uploadVersion, place, s.source, s.up})
 	if err != nil {
 		err = errors.Join(err, s.abort())
@@ -58,8 +59,25 @@ func (s *shipment) begin(place string, holds func(p sentPart) (bool, error)) err
 	return err
 }
 
-func (s *shipment) room() {
-	s.parts, s.have = make([]sentPart, s.up.Parts()), make([]bool, s.up.Parts())
+// note remembers what is known of a part. Memory is taken as parts arrive: how many
+// there are may be what a remote claims.
+func (s *shipment) note(p sentPart, have bool) {
+	if more := p.Number + 1 - len(s.parts); more > 0 {
+		s.parts, s.have = append(s.parts, make([]sentPart, more)...), append(s.have, make([]bool, more)...)
+	}
+	s.parts[p.Number], s.have[p.Number] = p, have
+}
+
+func (s *shipment) has(n int) bool { return n < len(s.have) && s.have[n] }
+
+// arrived returns part n if the remote has it.
+func (s *shipment) arrived(n int) (p sentPart, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ok = s.has(n); ok {
+		p = s.parts[n]
+	}
+	return p, ok
 }
 
 // resume asks the remote what has arrived. Only a part that both sides know of, and
@@ -73,7 +91,7 @@ func (s *shipment) resume(old *uploadLog, holds func(p sentPart) (bool, error)) 
 		return false, err
 	}
 	s.up, s.log = old.head.Upload, old
-	s.room()
+	s.parts, s.have = nil, nil
 	for _, a := range arrived {
 		p, ok := old.sent[a.Number]
 		if !ok || a.Size != p.Size || a.Tag != p.Tag {
@@ -82,22 +100,30 @@ func (s *shipment) resume(old *uploadLog, holds func(p sentPart) (bool, error)) 
 		if ok, err = holds(p); err != nil {
 			return false, err
 		}
-		s.parts[a.Number], s.have[a.Number] = p, ok
+		s.note(p, ok)
 	}
 	return true, old.reopen()
 }
 
-// missing are the parts that are still to be sent. Those of a serial upload have to
-// follow each other from the first one that is missing.
-func (s *shipment) missing() (pieces []piece) {
-	for n, have := range s.have {
-		if have && !(s.up.Serial && len(pieces) > 0) {
+// missing are the spans of parts that are still to be sent. Those of a serial upload
+// have to follow each other from the first one that is missing.
+func (s *shipment) missing() (spans []piece) {
+	for n := 0; n < s.up.Parts(); {
+		if s.has(n) {
+			n++
 			continue
 		}
-		off, size := s.up.Part(n)
-		pieces = append(pieces, piece{number: n, off: off, n: size})
+		end := s.up.Parts()
+		if n < len(s.have) && !s.up.Serial {
+			if next := slices.Index(s.have[n:], true); next > 0 {
+				end = n + next
+			}
+		}
+		off, _ := s.up.Part(n)
+		last, size := s.up.Part(end - 1)
+		spans, n = append(spans, piece{number: n, off: off, n: last + size - off}), end
 	}
-	return pieces
+	return spans
 }
 
 // arrivedBytes is how much need not be sent.
@@ -121,7 +147,7 @@ func (s *shipment) send(ctx context.Context, p piece, r io.ReadSeeker, crc func(
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.parts[p.number], s.have[p.number] = sent, true
+	s.note(sent, true)
 	return s.log.add(sent)
 }
 

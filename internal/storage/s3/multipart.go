@@ -86,7 +86,7 @@ func (s *Store) beginParts(ctx context.Context, key string, size, unit int64) (s
 	if err != nil {
 		return storage.Upload{}, call.fail(err)
 	}
-	partSize := max(s.opts.PartSize, (size+maxParts-1)/maxParts)
+	partSize := max(s.opts.PartSize, (size-1)/maxParts+1)
 	return storage.Upload{Key: key, ID: id, Size: size, PartSize: (partSize + unit - 1) / unit * unit}, nil
 }
 
