@@ -66,7 +66,7 @@ func (o *ordered) beginWith(d *digest) error {
 		o.d.size, o.next = o.size, o.total
 	}
 	o.mu.Unlock()
-	return o.catchUp(nil)
+	return o.catchUp(0, nil)
 }
 
 // add says that the file has block i, that data is what it holds, and crc the sum
@@ -83,7 +83,7 @@ func (o *ordered) add(i int, data []byte, crc uint64) error {
 	if !mine {
 		return nil
 	}
-	return o.catchUp(data)
+	return o.catchUp(i, data)
 }
 
 // note remembers that block i is here.
@@ -94,16 +94,17 @@ func (o *ordered) note(i int, crc uint64) {
 	o.here[i], o.crc[i] = true, crc
 }
 
-// catchUp takes the sums of all blocks whose turn has come. data, when not nil, is
-// what the next one holds.
-func (o *ordered) catchUp(data []byte) error {
+// catchUp takes the sums of all blocks whose turn has come. known, when not nil, is
+// what block n holds.
+func (o *ordered) catchUp(n int, known []byte) error {
 	var buf []byte
 	for {
 		i, ok := o.claim()
 		if !ok {
 			return nil
 		}
-		if data == nil {
+		data := known
+		if known == nil || i != n { // somebody else was faster, and it is another one's turn
 			if buf == nil {
 				buf = make([]byte, blockSize)
 			}
@@ -115,7 +116,6 @@ func (o *ordered) catchUp(data []byte) error {
 		}
 		o.d.add(data)
 		o.release(true)
-		data = nil
 	}
 }
 
@@ -160,7 +160,7 @@ func (o *ordered) finish(sum string) (*digest, error) {
 	if err := o.begin(sum); err != nil {
 		return nil, err
 	}
-	if err := o.catchUp(nil); err != nil {
+	if err := o.catchUp(0, nil); err != nil {
 		return nil, err
 	}
 	if o.next != o.total || len(o.here) != o.total || slices.Contains(o.here, false) {

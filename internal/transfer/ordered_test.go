@@ -64,3 +64,20 @@ func TestOrderedSeesChanges(t *testing.T) {
 	data[blockSize]++ // of block 1, which is read again when its turn comes
 	require.ErrorIs(t, o.add(0, block(0), crcOf(block(0))), errUnlike)
 }
+
+// Who brought the block that was next may find that somebody else has taken it
+// meanwhile, and that it is the turn of the one behind it.
+func TestOrderedTakesNoBlockForAnother(t *testing.T) {
+	data := randomBytes(2 * blockSize)
+	o := newOrdered(bytes.NewReader(data), int64(len(data)))
+	require.NoError(t, o.beginWith(newDigest("")))
+	first, second := data[:blockSize], data[blockSize:]
+	o.note(0, crcOf(first))
+	o.note(1, crcOf(second))
+	o.d.add(first) // as somebody else does
+	o.next = 1
+	require.NoError(t, o.catchUp(0, first))
+	d, err := o.finish("")
+	require.NoError(t, err)
+	require.Equal(t, Hash(sha256.Sum256(data)), d.sum())
+}
