@@ -26,7 +26,7 @@ func (s *Sync) Apply(ctx context.Context, p *Plan) (*Report, error) {
 			return &ConflictError{p.Direction, keys}
 		}
 		if len(p.todo()) == 0 { // an empty folder may be a mistake in its name: what was synced elsewhere stays known
-			return s.Alone(ctx, func() error { return errors.Join(s.sweep(), ctx.Err()) })
+			return s.Alone(ctx, func() error { return errors.Join(s.sweep(), s.sweepUploads(ctx, p.Direction), ctx.Err()) })
 		}
 		return s.locked(ctx, func(w *writer) error { return s.run(ctx, p, report, w) })
 	})

@@ -249,7 +249,7 @@ func (s *Sync) copyAll(ctx context.Context, p *Plan, w *writer) (*Report, error)
 			return &ConflictError{p.Direction, keys}
 		}
 		if len(p.todo()) == 0 {
-			return ctx.Err()
+			return errors.Join(s.sweepUploads(ctx, p.Direction), ctx.Err())
 		}
 		return s.run(ctx, p, report, w)
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -393,16 +394,37 @@ func TestAbandonedUploadsAreAborted(t *testing.T) {
 			require.NoError(t, os.Remove(filepath.Join(p.dir, "big.bin")))
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			store := mem.New()
-			p, _ := interruptedPush(t, store)
-			leave(p)
-			p.write("other.csv", "other")
-			p.must(push, 1)
-			require.Zero(t, store.Uploads())
-			requireNothingLeft(t, p)
-		})
+		for _, others := range []int{0, 1} { // files that the next push has to send
+			t.Run(fmt.Sprint(name, others), func(t *testing.T) {
+				store := mem.New()
+				p, _ := interruptedPush(t, store)
+				leave(p)
+				if others > 0 {
+					p.write("other.csv", "other")
+				}
+				p.must(push, others)
+				require.Zero(t, store.Uploads())
+				requireNothingLeft(t, p)
+			})
+		}
 	}
+}
+
+// So does a mirror whose source is gone, also when nothing is left to do.
+func TestMirrorAbortsAbandonedUploads(t *testing.T) {
+	var to *breaking
+	m := newMirror(t, nil, func(s storage.Store) storage.Store {
+		to = newBreaking(s, 20*block)
+		return to
+	})
+	m.from.Plant("big.bin", bigFile(1))
+	_, _, _, err := m.Mirror(t.Context(), transfer.MirrorOptions{})
+	require.ErrorIs(t, err, errBroken)
+	require.Equal(t, 1, m.to.Uploads())
+	to.left.Store(1 << 40)
+	require.NoError(t, m.from.Remove(t.Context(), "big.bin"))
+	m.run(transfer.MirrorOptions{}, 0)
+	require.Zero(t, m.to.Uploads())
 }
 
 // An upload that the remote has forgotten, or of which the log is damaged, starts
