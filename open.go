@@ -135,6 +135,7 @@ var kinds = []struct{ cause, kind error }{
 	{transfer.ErrPartial, ErrPartial},
 	{transfer.ErrRefused, ErrRefused},
 	{transfer.ErrCorrupt, ErrCorrupt},
+	{storage.ErrCorrupt, ErrCorrupt},
 	{transfer.ErrDamaged, ErrDamaged},
 	{transfer.ErrNewer, ErrDamaged},
 	{transfer.ErrEdited, ErrConflict},

@@ -19,8 +19,8 @@ import (
 
 // A Store is one remote. It is safe for concurrent use. Its errors match
 // [fs.ErrNotExist], [fs.ErrPermission], [fs.ErrInvalid], [ErrChanged],
-// [ErrExpired] or [ErrTemporary], the context's error when ctx ended, and
-// [fs.ErrClosed] after Close; they never hold a secret.
+// [ErrExpired], [ErrCorrupt] or [ErrTemporary], the context's error when ctx ended,
+// and [fs.ErrClosed] after Close; they never hold a secret.
 //
 // Keys are relative, slash-separated and UTF-8. A driver refuses a key for which
 // [CheckKey] has an error, with that error, before it touches the remote; List
@@ -45,8 +45,8 @@ type Store interface {
 
 	// Put writes size bytes of r under key and returns what a List would now
 	// yield. Nobody sees any of it before Put has returned nil, and nothing is
-	// left of it after an error. A reader that ends before or after size bytes is
-	// an error, a negative size is fs.ErrInvalid. Cond must hold when the object
+	// left of it after an error, unless a SumError names what is. A reader that ends
+	// before or after size bytes is an error, a negative size is fs.ErrInvalid. Cond must hold when the object
 	// appears, as far as the remote can tell, or Put fails with ErrChanged;
 	// Conditional says whether that is atomic. The caller keeps r.
 	Put(ctx context.Context, key string, r io.Reader, size int64, cond Cond) (Object, error)

@@ -90,6 +90,14 @@ func (d *digest) like(h Hash) Hash {
 	return d.sum()
 }
 
+// whole is the CRC of the stream, 0 of nil.
+func (d *digest) whole() uint64 {
+	if d == nil {
+		return 0
+	}
+	return d.crc
+}
+
 // clone returns a digest that goes on from here; that of nil is nil.
 func (d *digest) clone() *digest {
 	if d == nil {

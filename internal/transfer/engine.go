@@ -225,7 +225,7 @@ func (r *run) step(ctx context.Context, i int, s *Step) {
 		r.receive(ctx, i, s, false)
 		return
 	case s.Action == Upload && r.sendsInParts(s.Local.Size):
-		r.send(ctx, i, s)
+		r.send(ctx, i, s, condition(s), false)
 		return
 	}
 	var e Entry

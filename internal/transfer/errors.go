@@ -84,21 +84,46 @@ func (e *PartialError) Unwrap() []error {
 	return causes
 }
 
-// A VerifyError says in what the bytes that arrived differ from what the remote
-// announced. It matches [ErrCorrupt].
+// A VerifyError says in what the bytes that arrived, here or there, differ from what
+// was announced. It matches [ErrCorrupt].
 type VerifyError struct {
 	Key  string
-	What string // "size" or "md5"
+	What string // "size", or the kind of a sum
 	Want string // as announced
-	Got  string // as arrived
+	Got  string // as arrived; "" when the remote only refused it
 }
 
 func (e *VerifyError) Error() string {
+	if e.Got == "" {
+		return fmt.Sprintf("%v: %q: the remote refused what it received, of which the %s is not %s", ErrCorrupt, e.Key, e.What, e.Want)
+	}
 	return fmt.Sprintf("%v: %q: %s is %s, announced was %s", ErrCorrupt, e.Key, e.What, e.Got, e.Want)
 }
 
 // Unwrap returns [ErrCorrupt].
 func (e *VerifyError) Unwrap() error { return ErrCorrupt }
+
+// corrupted is what the error of a remote means that got other bytes than were sent;
+// crc is the sum of these. Other errors stay what they are.
+func corrupted(key string, crc uint64, err error) error {
+	if !errors.Is(err, storage.ErrCorrupt) {
+		return err
+	}
+	var sum *storage.SumError
+	if errors.As(err, &sum) {
+		return &VerifyError{key, sum.Kind, sum.Want, sum.Got}
+	}
+	return &VerifyError{Key: key, What: kindCRC, Want: hexCRC(crc)}
+}
+
+// corruptTag is the version that a failed Put has left of other bytes than were sent.
+func corruptTag(err error) string {
+	var sum *storage.SumError
+	if errors.As(err, &sum) {
+		return sum.Tag
+	}
+	return ""
+}
 
 // quoted lists the first few keys.
 func quoted(keys []string) string {

@@ -20,6 +20,9 @@ type outgoing struct {
 	started Stamp
 	sums    *ordered
 	ship    *shipment
+	cond    storage.Cond
+	last    bool   // it was sent once before
+	wrong   string // the version on the remote that is not what was sent
 }
 
 // sendsInParts reports whether a file of this size is sent in parts.
@@ -28,8 +31,8 @@ func (r *run) sendsInParts(size int64) bool {
 }
 
 // send sends a big file. Whoever sends the last part ends the step.
-func (r *run) send(ctx context.Context, i int, s *Step) {
-	out := &outgoing{run: r, ctx: ctx, index: i, step: s, started: now()}
+func (r *run) send(ctx context.Context, i int, s *Step, cond storage.Cond, last bool) {
+	out := &outgoing{run: r, ctx: ctx, index: i, step: s, started: now(), cond: cond, last: last}
 	if err := out.begin(); err != nil {
 		r.ended(ctx, i, s, Entry{}, err)
 		return
@@ -51,7 +54,7 @@ func (out *outgoing) begin() (err error) {
 	}
 	out.sums = newOrdered(out.file, s.Local.Size)
 	out.ship = &shipment{
-		ctx: out.ctx, key: s.Key, size: s.Local.Size, source: s.Local.version(), cond: condition(s),
+		ctx: out.ctx, key: s.Key, size: s.Local.Size, source: s.Local.version(), cond: out.cond,
 		to: storage.MultipartOf(out.cfg.Store), path: uploadPath(out.cfg.State, out.cfg.Place, s.Key),
 	}
 	if err = out.sums.beginWith(out.digestFor(s)); err == nil {
@@ -114,14 +117,21 @@ func (out *outgoing) moveOnce(ctx context.Context, p piece) error {
 	return err
 }
 
-// finish puts the object together, and makes sure that it is the file.
+// finish puts the object together, and makes sure that it is the file. One that is
+// not is replaced, once: it is there under its name.
 func (out *outgoing) finish(err error) {
 	var e Entry
-	if err == nil {
+	whole := err == nil
+	if whole {
 		e, err = out.complete()
 	}
 	err = out.ship.end(err)
 	err = errors.Join(err, out.file.Close())
+	if whole && errors.Is(err, ErrCorrupt) && !out.last {
+		out.moved(out.step, -out.ship.arrivedBytes())
+		out.send(out.ctx, out.index, out.step, conditionAgain(out.step, out.wrong), true)
+		return
+	}
 	out.ended(out.ctx, out.index, out.step, e, err)
 }
 
@@ -140,10 +150,11 @@ func (out *outgoing) complete() (e Entry, err error) {
 	if errors.Is(err, storage.ErrChanged) {
 		o, err = out.ours(out.ctx, out.step, out.file, d, err)
 	}
-	if err != nil {
-		return e, err
+	if err == nil {
+		err = d.check(&o)
 	}
-	if err := d.check(&o); err != nil {
+	if err != nil {
+		out.wrong = o.Tag
 		return e, err
 	}
 	e = entryOf(&o, out.step.Local, d.sum(), out.started)

@@ -30,7 +30,7 @@ func (r *run) upload(ctx context.Context, s *Step) (e Entry, err error) {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return e, err
 		}
-		o, d, err = r.put(ctx, s, f, storage.Cond{Tag: o.Tag})
+		o, d, err = r.put(ctx, s, f, conditionAgain(s, o.Tag))
 	}
 	if err != nil {
 		return e, err
@@ -50,7 +50,7 @@ func (r *run) put(ctx context.Context, s *Step, f *os.File, cond storage.Cond) (
 		}
 	}
 	if err != nil {
-		return o, nil, err
+		return storage.Object{Tag: corruptTag(err)}, nil, corrupted(s.Key, src.sent.whole(), err)
 	}
 	if strings.HasPrefix(o.Sum, kindMD5) {
 		r.md5.Store(true)
@@ -103,6 +103,15 @@ func condition(s *Step) storage.Cond {
 		return storage.Cond{Absent: true}
 	}
 	return storage.Cond{Tag: s.Remote.Tag}
+}
+
+// conditionAgain is that of a second attempt, which may replace what the first one
+// has left there of other bytes; "" is nothing.
+func conditionAgain(s *Step, left string) storage.Cond {
+	if left == "" {
+		return condition(s)
+	}
+	return storage.Cond{Tag: left}
 }
 
 // digestFor is what is computed of a file that is sent: also what is known of it

@@ -23,7 +23,7 @@ func (s *Sync) origin(key string) *storage.Object {
 func (r *run) relay(ctx context.Context, i int, s *Step) {
 	from := r.origin(s.Key)
 	if r.sendsInParts(from.Size) && from.Tag != "" {
-		r.relayInParts(ctx, i, s, from, false)
+		r.relayInParts(ctx, i, s, from, condition(s), false)
 		return
 	}
 	e, err := r.relayWhole(ctx, s, from)
@@ -35,11 +35,7 @@ func (r *run) relay(ctx context.Context, i int, s *Step) {
 func (r *run) relayWhole(ctx context.Context, s *Step, from *storage.Object) (Entry, error) {
 	o, err := r.relayOnce(ctx, s, from, condition(s))
 	if errors.Is(err, ErrCorrupt) {
-		cond := condition(s)
-		if o.Tag != "" { // it is there, but wrong
-			cond = storage.Cond{Tag: o.Tag}
-		}
-		o, err = r.relayOnce(ctx, s, from, cond)
+		o, err = r.relayOnce(ctx, s, from, conditionAgain(s, o.Tag))
 	}
 	if err != nil {
 		return Entry{}, err
@@ -55,7 +51,7 @@ func (r *run) relayOnce(ctx context.Context, s *Step, from *storage.Object, cond
 		o, err = r.oursToo(ctx, src.sent, s.Key, err)
 	}
 	if err != nil {
-		return storage.Object{}, err
+		return storage.Object{Tag: corruptTag(err)}, corrupted(s.Key, src.sent.whole(), err)
 	}
 	if strings.HasPrefix(o.Sum, kindMD5) {
 		r.md5.Store(true)
@@ -190,7 +186,9 @@ type relaying struct {
 	index int
 	step  *Step
 	from  *storage.Object
-	last  bool // it was damaged once before
+	cond  storage.Cond
+	last  bool   // it was damaged once before
+	wrong string // the version at the target that is not what was copied
 	ship  *shipment
 	sum   string  // what its remote vouches for
 	order *digest // takes the parts in order; nil when that is not needed
@@ -198,8 +196,8 @@ type relaying struct {
 }
 
 // relayInParts copies a big file. Whoever copies the last part ends the step.
-func (r *run) relayInParts(ctx context.Context, i int, s *Step, from *storage.Object, last bool) {
-	re := &relaying{run: r, ctx: ctx, index: i, step: s, from: from, last: last}
+func (r *run) relayInParts(ctx context.Context, i int, s *Step, from *storage.Object, cond storage.Cond, last bool) {
+	re := &relaying{run: r, ctx: ctx, index: i, step: s, from: from, cond: cond, last: last}
 	if err := re.begin(); err != nil {
 		r.ended(ctx, i, s, Entry{}, err)
 		return
@@ -215,7 +213,7 @@ func (re *relaying) begin() error {
 	}
 	s := re.step
 	re.ship = &shipment{
-		ctx: re.ctx, key: s.Key, size: re.from.Size, source: versionOf(re.from), cond: condition(s),
+		ctx: re.ctx, key: s.Key, size: re.from.Size, source: versionOf(re.from), cond: re.cond,
 		to: storage.MultipartOf(re.cfg.Store), path: uploadPath(re.cfg.State, re.cfg.Place, s.Key),
 	}
 	// The version is the same, so that the bytes are.
@@ -296,7 +294,7 @@ func (re *relaying) finish(err error) {
 	}
 	if err = re.ship.end(err); errors.Is(err, ErrCorrupt) && !re.last {
 		re.moved(re.step, -re.ship.arrivedBytes())
-		re.relayInParts(re.ctx, re.index, re.step, re.from, true)
+		re.relayInParts(re.ctx, re.index, re.step, re.from, conditionAgain(re.step, re.wrong), true)
 		return
 	}
 	re.ended(re.ctx, re.index, re.step, e, err)
@@ -318,10 +316,11 @@ func (re *relaying) complete() (e Entry, err error) {
 	if errors.Is(err, storage.ErrChanged) {
 		o, err = re.oursToo(re.ctx, whole, re.step.Key, err)
 	}
-	if err != nil {
-		return e, err
+	if err == nil {
+		err = whole.check(&o)
 	}
-	if err := whole.check(&o); err != nil {
+	if err != nil {
+		re.wrong = o.Tag
 		return e, err
 	}
 	return entryOf(&o, re.step.Local, re.step.Local.Sum, now()), nil

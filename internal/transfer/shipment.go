@@ -139,7 +139,7 @@ func (s *shipment) arrivedBytes() (n int64) {
 func (s *shipment) send(ctx context.Context, p piece, r io.ReadSeeker, crc func() uint64) error {
 	part, err := s.to.Send(ctx, s.up, p.number, r, p.n)
 	if err != nil {
-		return err
+		return corrupted(s.key, crc(), err)
 	}
 	sent := sentPart{part, crc()}
 	if want, ok := strings.CutPrefix(part.Sum, kindCRC+":"); ok && want != hexCRC(sent.CRC) {
@@ -159,13 +159,18 @@ func (s *shipment) crc() (whole uint64) {
 	return whole
 }
 
-// finish makes the object appear.
+// finish makes the object appear. One of other bytes than were sent has its Tag in the
+// result, beside the error.
 func (s *shipment) finish() (storage.Object, error) {
 	parts := make([]storage.Part, len(s.parts))
 	for i, p := range s.parts {
 		parts[i] = p.Part
 	}
-	return s.to.Finish(s.ctx, s.up, parts, s.cond)
+	o, err := s.to.Finish(s.ctx, s.up, parts, s.cond)
+	if err != nil {
+		return storage.Object{Tag: corruptTag(err)}, corrupted(s.key, s.crc(), err)
+	}
+	return o, nil
 }
 
 // end closes the log. After success, or an error with which going on makes no

@@ -45,8 +45,8 @@ var byCode = map[string]error{
 	"ServiceUnavailable":        storage.ErrTemporary,
 	"SlowDown":                  storage.ErrTemporary,
 	"RequestTimeout":            storage.ErrTemporary, // a 400
-	"BadDigest":                 storage.ErrTemporary, // the bytes were damaged on the way
-	"XAmzContentSHA256Mismatch": storage.ErrTemporary,
+	"BadDigest":                 storage.ErrCorrupt,   // on the way
+	"XAmzContentSHA256Mismatch": storage.ErrCorrupt,
 	"IncompleteBody":            storage.ErrTemporary,
 	"OperationAborted":          storage.ErrTemporary,
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -22,9 +23,6 @@ import (
 // smallPut is the size in bytes up to which an object is held in memory, so that
 // its sums are known before the first byte is sent.
 const smallPut = 1 << 20
-
-// errDamaged says that the remote has other bytes than were sent.
-var errDamaged = fmt.Errorf("%w: the remote received other bytes than were sent", storage.ErrTemporary)
 
 // Put implements [storage.Store]. The result's ModTime is zero: S3 does not say
 // when a PUT took place, and asking would double the number of requests.
@@ -151,6 +149,10 @@ func (s *Store) put(ctx context.Context, key string, b *body, payload string, co
 	req := s.request(ctx, http.MethodPut, key, nil)
 	s.condition(req.Header, cond)
 	h, err := s.upload(req, b, payload)
+	var sum *storage.SumError
+	if errors.As(err, &sum) {
+		sum.Tag = trimETag(h.Get("ETag")) // it is there all the same
+	}
 	if err != nil {
 		return storage.Object{}, err
 	}
@@ -180,6 +182,7 @@ func (s *Store) putSigned(ctx context.Context, key string, src io.Reader, size i
 	if info.ChecksumCRC64NVME != "" {
 		s.learnt.sums.Store(true)
 		if err := compare(b, http.Header{crcHeader: {info.ChecksumCRC64NVME}, typeHeader: {info.ChecksumMode}}); err != nil {
+			err.Tag = trimETag(info.ETag)
 			return storage.Object{}, err
 		}
 	}
@@ -232,14 +235,20 @@ func (s *Store) upload(req *http.Request, b *body, payload string) (http.Header,
 	if err := drained(resp); err != nil {
 		return nil, networkError(req.Context(), err)
 	}
-	return resp.Header, compare(b, resp.Header)
+	if err := compare(b, resp.Header); err != nil {
+		return resp.Header, err
+	}
+	return resp.Header, nil
 }
 
-func compare(b *body, h http.Header) error {
-	if got := sumIn(h); strings.HasPrefix(got, "crc64nvme:") && got != b.sum() {
-		return errDamaged
+// compare returns an error when an answer has another CRC64NVME than what was sent.
+func compare(b *body, h http.Header) *storage.SumError {
+	kind, got, _ := strings.Cut(sumIn(h), ":")
+	_, want, _ := strings.Cut(b.sum(), ":")
+	if kind != "crc64nvme" || got == want {
+		return nil
 	}
-	return nil
+	return &storage.SumError{Kind: kind, Want: want, Got: got}
 }
 
 // putParts sends a big object in parts, one after the other.

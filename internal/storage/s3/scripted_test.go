@@ -196,7 +196,7 @@ func TestErrors(t *testing.T) {
 		{412, "PreconditionFailed", storage.ErrChanged}, {412, "", storage.ErrChanged},
 		{500, "InternalError", storage.ErrTemporary}, {502, "", storage.ErrTemporary}, {503, "SlowDown", storage.ErrTemporary}, {503, "", storage.ErrTemporary},
 		{504, "", storage.ErrTemporary}, {400, "RequestTimeout", storage.ErrTemporary}, {429, "", storage.ErrTemporary}, {408, "", storage.ErrTemporary},
-		{409, "ConditionalRequestConflict", storage.ErrTemporary}, {400, "BadDigest", storage.ErrTemporary},
+		{409, "ConditionalRequestConflict", storage.ErrTemporary}, {400, "BadDigest", storage.ErrCorrupt}, {400, "XAmzContentSHA256Mismatch", storage.ErrCorrupt},
 		{501, "NotImplemented", errors.ErrUnsupported}, {405, "MethodNotAllowed", errors.ErrUnsupported},
 		{400, "InvalidArgument", nil}, {409, "Whatever", nil}, {301, "PermanentRedirect", nil},
 	} {
@@ -222,7 +222,7 @@ func TestErrors(t *testing.T) {
 					continue
 				}
 				require.Error(t, err, op)
-				for _, kind := range []error{fs.ErrNotExist, fs.ErrPermission, storage.ErrExpired, storage.ErrChanged, storage.ErrTemporary, errors.ErrUnsupported} {
+				for _, kind := range []error{fs.ErrNotExist, fs.ErrPermission, storage.ErrExpired, storage.ErrChanged, storage.ErrCorrupt, storage.ErrTemporary, errors.ErrUnsupported} {
 					if op == "stat" && c.code == "ExpiredToken" || op == "stat" && c.code == "ConditionalRequestConflict" {
 						continue
 					}

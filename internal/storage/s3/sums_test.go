@@ -270,7 +270,11 @@ func TestAnswersWithAnotherSum(t *testing.T) {
 		size := []int64{1 << 20, 4 << 20}[i%2]
 		r := knowing{bytes.NewReader(data[:size]), crc(data[:size])}
 		_, err := store.Put(t.Context(), "a", r, size, storage.Cond{})
-		require.ErrorIs(t, err, storage.ErrTemporary)
+		require.ErrorIs(t, err, storage.ErrCorrupt)
+		require.NotErrorIs(t, err, storage.ErrTemporary, "it is not for the driver's caller to try it again and again")
+		var sum *storage.SumError
+		require.ErrorAs(t, err, &sum)
+		require.Equal(t, storage.SumError{Kind: "crc64nvme", Want: strings.TrimPrefix(crc(data[:size]), "crc64nvme:"), Got: "0000000000000000", Tag: etag}, *sum)
 	}
 }
 
