@@ -99,11 +99,11 @@ func (s *Sync) verify(ctx context.Context, dir *folder, st *Step) Finding {
 		return f
 	}
 	f.Size = st.Base.Size
-	var vouched storage.Object
+	sum := ""
 	if st.Remote != nil {
-		vouched = *st.Remote
+		sum = st.Remote.Sum
 	}
-	d := newDigest(vouched.Sum)
+	d := newDigest(sum)
 	f.Local, f.Err = s.verifyHere(ctx, dir, st, d)
 	switch {
 	case s.cfg.Store == nil:
@@ -111,12 +111,32 @@ func (s *Sync) verify(ctx context.Context, dir *folder, st *Step) Finding {
 		f.Remote = Gone
 	case !st.Base.there(st.Remote):
 		f.Remote = Edited
-	case f.Local == Intact && d.check(&vouched) != nil:
-		f.Remote = Damaged
+	case f.Local == Intact:
+		f.Remote, f.Err = s.verifyThere(ctx, *st.Remote, d)
 	default:
 		f.Remote = Intact
 	}
 	return f
+}
+
+// verifyThere compares the file that was read here with what the remote vouches for.
+// It is asked only about big files of which the listing has no sum, as those that came
+// in parts: of small ones a listing tells what the remote knows.
+func (s *Sync) verifyThere(ctx context.Context, o storage.Object, d *digest) (c Condition, err error) {
+	if !vouched(o.Sum) && o.Size >= smallFile {
+		o.Sum, err = s.askSum(ctx, s.cfg.Store, &o)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Gone, nil
+	case errors.Is(err, storage.ErrChanged):
+		return Edited, nil
+	case err != nil:
+		return Unreadable, err
+	case d.check(&o) != nil:
+		return Damaged, nil
+	}
+	return Intact, nil
 }
 
 func (s *Sync) verifyHere(ctx context.Context, dir *folder, st *Step, d *digest) (Condition, error) {

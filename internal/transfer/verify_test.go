@@ -1,12 +1,14 @@
 package transfer_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
 
@@ -79,4 +81,37 @@ func TestVerifyAsksTheRemote(t *testing.T) {
 	require.Equal(t, transfer.Intact, found[0].Local)
 	require.Equal(t, transfer.Damaged, found[0].Remote)
 	require.False(t, found[0].OK())
+}
+
+// Where a listing has no sum, as of an object that came in parts, the remote is asked
+// for one: of files that are big and intact here, and of no others.
+func TestVerifyAsksForSumsOfBigFiles(t *testing.T) {
+	store := remote(map[string]string{"big.bin": string(bigFile(1)[:2<<20]), "edited.bin": string(bigFile(1)[:2<<20]), "small.csv": "small"})
+	f := &faulty{Store: store, noSum: true}
+	b := newBreaking(f, 1<<40)
+	p := newPipe(t, b)
+	p.must(pull, 3)
+	p.write("edited.bin", "edited")
+	verify := func() map[string]transfer.Condition {
+		found, err := p.Verify(t.Context(), nil, false)
+		require.NoError(t, err)
+		there := map[string]transfer.Condition{}
+		for _, f := range found {
+			there[f.Key] = f.Remote
+		}
+		return there
+	}
+	var asked []string
+	f.beforeOpen = func(key string) { asked = append(asked, key) }
+	b.sum = "crc64nvme:" + transfer.CRCHex(bigFile(1)[:2<<20])
+	require.Equal(t, map[string]transfer.Condition{"big.bin": transfer.Intact, "edited.bin": transfer.Intact, "small.csv": transfer.Intact}, verify())
+	require.Equal(t, []string{"big.bin"}, asked)
+	b.sum = "crc64nvme:0000000000000000"
+	require.Equal(t, transfer.Damaged, verify()["big.bin"])
+	f.fail = map[string]error{"big.bin": fs.ErrPermission}
+	require.Equal(t, transfer.Unreadable, verify()["big.bin"])
+	f.fail["big.bin"] = storage.ErrChanged
+	require.Equal(t, transfer.Edited, verify()["big.bin"])
+	f.fail["big.bin"] = fs.ErrNotExist
+	require.Equal(t, transfer.Gone, verify()["big.bin"])
 }
