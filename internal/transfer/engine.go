@@ -41,7 +41,7 @@ func (s *Sync) carryOut(p *Plan, do func(*Report) error) (*Report, error) {
 		return report, err
 	}
 	partial := report.finish(p, fs.ErrNotExist)
-	report.Elapsed, report.Retries = time.Since(start), int(s.retries.Load()-retries)
+	report.Elapsed, report.Retries = time.Since(start), p.retries+int(s.retries.Load()-retries)
 	s.tell(Event{Kind: Finished, Files: report.Files, Bytes: report.Bytes})
 	if err != nil {
 		return report, err

@@ -457,6 +457,7 @@ type faulty struct {
 	noSum      bool             // vouches for nothing
 	fail       map[string]error // Open and Put
 	listErr    error            // at the end of a listing
+	lists      int              // further listings that fail with ErrTemporary
 	slow       time.Duration    // every Open and Put
 	cut        map[string]string
 	beforePut  func(key string)
@@ -478,6 +479,8 @@ func (f *faulty) List(ctx context.Context, prefix string) iter.Seq2[storage.Obje
 		}
 		if f.listErr != nil {
 			yield(storage.Object{}, f.listErr)
+		} else if f.lists--; f.lists >= 0 {
+			yield(storage.Object{}, storage.ErrTemporary)
 		}
 	}
 }

@@ -25,6 +25,7 @@ func (s *Sync) Plan(ctx context.Context, req Request) (*Plan, error) {
 	if err := req.validate(); err != nil {
 		return nil, err
 	}
+	retries := s.retries.Load()
 	p, err := s.plan(ctx, req)
 	if err == nil && len(p.Conflicts()) > 0 {
 		p, err = s.planAlone(ctx, req)
@@ -32,6 +33,7 @@ func (s *Sync) Plan(ctx context.Context, req Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.retries = int(s.retries.Load() - retries)
 	s.tell(Event{Kind: Planned, Files: p.Files, Bytes: p.Bytes})
 	return p, nil
 }

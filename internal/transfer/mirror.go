@@ -70,6 +70,7 @@ func (s *Sync) Mirror(ctx context.Context, opt MirrorOptions) (p *Plan, report *
 		return nil, nil, nil, errors.New("transfer: a mirror needs a remote to copy from")
 	}
 	err = s.locked(ctx, func(w *writer) error {
+		retries := s.retries.Load()
 		in, err := s.lookAtBoth(ctx, w)
 		if err != nil {
 			return err
@@ -77,6 +78,7 @@ func (s *Sync) Mirror(ctx context.Context, opt MirrorOptions) (p *Plan, report *
 		if p, err = s.planMirror(ctx, in, opt); err != nil {
 			return err
 		}
+		p.retries = int(s.retries.Load() - retries)
 		orphans = s.orphans(in, Remote)
 		orphans = slices.DeleteFunc(orphans, func(o Orphan) bool { return opt.Match != nil && !opt.Match(o.Key) })
 		if opt.Dry {

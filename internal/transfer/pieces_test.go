@@ -510,6 +510,21 @@ func TestRetriesAreCounted(t *testing.T) {
 	require.Zero(t, p.must(push, 0).Retries)
 }
 
+// So are those of the listing that a plan is made from.
+func TestRetriesOfAPlanAreCounted(t *testing.T) {
+	policy := func(c *transfer.Config) { c.Retry = storage.RetryPolicy{First: time.Millisecond} }
+	f := &faulty{Store: remote(many(1)), lists: 2}
+	p := newPipe(t, f, policy)
+	require.Equal(t, 2, p.must(pull, 1).Retries)
+	f.lists = 1
+	require.Equal(t, 1, p.must(pull, 0).Retries)
+	f.lists = 1
+	m := newPipe(t, mem.New(), policy, func(c *transfer.Config) { c.Dir, c.From = "", f })
+	_, report, _, err := m.Mirror(t.Context(), transfer.MirrorOptions{})
+	require.NoError(t, err)
+	require.Equal(t, 1, report.Retries)
+}
+
 // A CRC that the remote vouches for is enough to remember a big file by.
 func TestBigFilesAreRememberedByTheirCRC(t *testing.T) {
 	for _, size := range []int{2 << 20, bigSize} { // in one piece, in several

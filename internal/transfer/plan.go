@@ -29,6 +29,7 @@ type Plan struct {
 
 	forget  []string // keys that are gone on both sides
 	decoded bool     // from a file
+	retries int      // while it was made
 }
 
 // A Step is what to do with one file, and the three states that led to it: nil

@@ -16,7 +16,7 @@ type Report struct {
 	Unchanged int                 // files that needed nothing
 	Files     int                 // files that were moved
 	Bytes     int64               // bytes of these
-	Retries   int                 // attempts that failed and were made again
+	Retries   int                 // attempts that failed and were made again, also while it was planned
 	Elapsed   time.Duration
 }
 
