@@ -254,6 +254,22 @@ func flip(t *testing.T, path string, at int) {
 	require.NoError(t, os.WriteFile(path, data, 0o600))
 }
 
+// A process that dies when the file has its name, and before the record is gone, leaves
+// a record that nobody will need.
+func TestRecordOfAPlacedFileIsSwept(t *testing.T) {
+	store := mem.New()
+	store.Plant("big.bin", bigFile(1))
+	p, _ := interrupted(t, store)
+	data, err := filepath.Glob(filepath.Join(p.state, "parts", "big-*[^c]"))
+	require.NoError(t, err)
+	require.Len(t, data, 1)
+	require.NoError(t, os.MkdirAll(p.dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "big.bin"), bigFile(1), 0o600))
+	require.NoError(t, os.Remove(data[0]))
+	p.must(pull, 0)
+	requireNothingLeft(t, p)
+}
+
 // Damage on the way is fetched once more, and then an error that names both sums.
 func TestPullInPiecesVerifies(t *testing.T) {
 	for _, sum := range []string{"", "crc64nvme:", "sha256:"} {

@@ -119,10 +119,10 @@ func (r *run) settleOnce(s *Step, part string, e Entry) error {
 	return nil
 }
 
-// sweep removes the part files of processes that are gone, and those of big files
-// for which nobody came back. The caller holds the
-// lock, so that a file of a living process can only be there when the file system
-// has no locks: such a file stays for a day.
+// sweep removes the part files of processes that are gone, those of big files for
+// which nobody came back, and records of files that a process placed right before it
+// died. The caller holds the lock, so that a file of a living process can only be there
+// when the file system has no locks: such a file stays for a day.
 func (s *Sync) sweep() error {
 	parts, err := os.OpenRoot(filepath.Join(s.cfg.State, partsName))
 	if err != nil {
@@ -130,9 +130,14 @@ func (s *Sync) sweep() error {
 	}
 	defer parts.Close()
 	entries, err := readDir(parts)
+	there := map[string]bool{}
+	for _, e := range entries {
+		there[e.Name()] = true
+	}
 	for _, e := range entries {
 		temp, big := strings.HasPrefix(e.Name(), atomicfile.TempPrefix), strings.HasPrefix(e.Name(), bigPrefix)
-		if temp && !busy(e) || big && older(e, forgotten) {
+		of, record := strings.CutSuffix(e.Name(), recSuffix)
+		if temp && !busy(e) || big && (older(e, forgotten) || record && !there[of]) {
 			err = errors.Join(err, ignoreMissing(parts.Remove(e.Name())))
 		}
 	}
