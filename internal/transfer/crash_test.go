@@ -1,6 +1,7 @@
 package transfer_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -28,7 +29,7 @@ func runJob(job string) int {
 	if err == nil && f[0] == "changes" {
 		err = consume(store, f[2], f[3])
 	} else if err == nil {
-		err = syncOnce(store, f[2], transfer.Direction(f[0]))
+		err = syncOnce(store, f[2], transfer.Direction(f[0]), announce())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -41,8 +42,57 @@ func config(store *dir.Store, repo string) transfer.Config {
 	return transfer.Config{Store: store, Dir: filepath.Join(repo, "pipe"), State: filepath.Join(repo, ".d6tpipe", "pipe"), Workers: 4}
 }
 
-func syncOnce(store *dir.Store, repo string, direction transfer.Direction) error {
-	s, err := transfer.Open(config(store, repo))
+// announce writes a line when the first byte moves, for those who wait for it.
+func announce() func(transfer.Event) {
+	begun := false
+	return func(e transfer.Event) {
+		if e.Kind == transfer.Moved && !begun {
+			begun = true
+			fmt.Println("begun")
+		}
+	}
+}
+
+// kill starts a process, waits until it announces that it has begun, if it is to, and
+// kills it a while after that. It reports whether the process was still at it.
+func kill(t *testing.T, cmd *exec.Cmd, begun bool, after time.Duration) bool {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	if begun {
+		_, _ = bufio.NewReader(out).ReadString('\n') // which its end ends too
+	}
+	time.Sleep(after) // when to kill is the point of the test
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	require.True(t, cmd.ProcessState.Success() || cmd.ProcessState.ExitCode() == -1, "%s", cmd.Stderr)
+	return !cmd.ProcessState.Success()
+}
+
+// A window is the time within which a process is killed after it has begun. It follows
+// what the machine needs, so that kills hit the middle of the work.
+type window time.Duration
+
+// kill is kill number n; one of five comes while the process may not have begun yet.
+func (w *window) kill(t *testing.T, cmd *exec.Cmd, n int) bool {
+	t.Helper()
+	begun := n%5 != 2
+	inTime := kill(t, cmd, begun, time.Duration(rand.Int64N(int64(*w))))
+	switch {
+	case !begun:
+	case inTime:
+		*w += *w / 10
+	default:
+		*w = max(*w-*w/3, window(time.Millisecond))
+	}
+	return inTime
+}
+
+func syncOnce(store *dir.Store, repo string, direction transfer.Direction, progress func(transfer.Event)) error {
+	cfg := config(store, repo)
+	cfg.Progress = progress
+	s, err := transfer.Open(cfg)
 	if err != nil {
 		return err
 	}
@@ -55,12 +105,10 @@ func syncOnce(store *dir.Store, repo string, direction transfer.Direction) error
 	return err
 }
 
-func start(t *testing.T, direction transfer.Direction, remote, repo string) *exec.Cmd {
-	t.Helper()
+func command(direction transfer.Direction, remote, repo string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), fmt.Sprintf("D6TPIPE_TRANSFER_JOB=%s %s %s", direction, remote, repo))
 	cmd.Stderr = new(strings.Builder)
-	require.NoError(t, cmd.Start())
 	return cmd
 }
 
@@ -132,15 +180,10 @@ func killLoop(t *testing.T, direction transfer.Direction) {
 	require.NoError(t, os.MkdirAll(to, 0o755))
 	known := map[string]bool{}
 	version(t, from, 0, known)
-	took := 60 * time.Millisecond
-	interrupted := 0
+	within, interrupted := window(20*time.Millisecond), 0
 	for n := range rounds(50, 500) {
 		version(t, from, n+1, known)
-		cmd := start(t, direction, remote, repo)
-		time.Sleep(time.Duration(rand.Int64N(int64(took)))) // when to kill is the point of the test
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if !cmd.ProcessState.Success() {
+		if within.kill(t, command(direction, remote, repo), n) {
 			interrupted++
 		}
 		for path, sum := range tree(t, to) {
@@ -152,7 +195,7 @@ func killLoop(t *testing.T, direction transfer.Direction) {
 		}
 	}
 	converges(t, direction, from, to, remote, repo)
-	require.Positive(t, interrupted)
+	require.Greater(t, interrupted, rounds(50, 500)/4, "most are killed in time")
 	parts, err := os.ReadDir(filepath.Join(repo, ".d6tpipe", "pipe", "parts"))
 	require.NoError(t, err)
 	require.Empty(t, parts, "stray part files")
@@ -163,7 +206,7 @@ func converges(t *testing.T, direction transfer.Direction, from, to, remote, rep
 	store, err := dir.New(remote)
 	require.NoError(t, err)
 	defer store.Close()
-	require.NoError(t, syncOnce(store, repo, direction))
+	require.NoError(t, syncOnce(store, repo, direction, nil))
 	require.Equal(t, tree(t, from), tree(t, to))
 	s, err := transfer.Open(config(store, repo))
 	require.NoError(t, err)
@@ -182,7 +225,8 @@ func TestTwoProcesses(t *testing.T) {
 		version(t, remote, n, known)
 		var cmds []*exec.Cmd
 		for range 3 {
-			cmds = append(cmds, start(t, transfer.Pull, remote, repo))
+			cmds = append(cmds, command(transfer.Pull, remote, repo))
+			require.NoError(t, cmds[len(cmds)-1].Start())
 		}
 		var wait sync.WaitGroup
 		for _, cmd := range cmds {

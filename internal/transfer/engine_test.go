@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -300,23 +299,27 @@ func TestFileChangesWhileItIsSent(t *testing.T) {
 func TestCancel(t *testing.T) {
 	store := &faulty{Store: remote(many(200)), slow: 5 * time.Millisecond}
 	ctx, cancel := context.WithCancel(t.Context())
-	var done atomic.Int32
+	moved := 0
+	var cancelled time.Time
 	p := newPipe(t, store, func(c *transfer.Config) {
 		c.Workers = 4
 		c.Progress = func(e transfer.Event) {
-			if e.Kind == transfer.Moved && done.Add(1) == 50 {
+			if e.Kind != transfer.Moved {
+				return
+			}
+			if moved++; moved == 50 {
+				cancelled = time.Now()
 				cancel()
 			}
 		}
 	})
 	plan := p.plan(pull)
-	start := time.Now()
 	report, err := p.Apply(ctx, plan)
 	require.ErrorIs(t, err, context.Canceled)
-	require.Less(t, time.Since(start), time.Second)
+	require.Less(t, time.Since(cancelled), 10*time.Second)
 	finished := report.Keys(transfer.StatusDone)
-	require.Greater(t, len(finished), 40)
-	require.Less(t, len(finished), 100)
+	require.NotEmpty(t, finished)
+	require.Less(t, len(finished), 60, "no file is begun after it")
 	files, err := p.Files(t.Context())
 	require.NoError(t, err)
 	require.Len(t, files, len(finished), "what is done is recorded")

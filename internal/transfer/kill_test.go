@@ -98,8 +98,9 @@ type errand struct {
 
 func (e errand) local() string { return filepath.Join(e.Repo, "pipe") }
 
-// do carries the errand out and returns how many bytes were moved.
-func (e errand) do(ctx context.Context) (moved int64, err error) {
+// do carries the errand out and returns how many bytes were moved. begun is told of all
+// that happens, and may be nil.
+func (e errand) do(ctx context.Context, begun func(transfer.Event)) (moved int64, err error) {
 	store, err := e.Remote.open()
 	if err != nil {
 		return 0, err
@@ -108,6 +109,9 @@ func (e errand) do(ctx context.Context) (moved int64, err error) {
 	cfg := transfer.Config{Store: store, State: filepath.Join(e.Repo, ".d6tpipe", "pipe"), Workers: 4, Range: 1 << 20, Progress: func(e transfer.Event) {
 		if e.Kind == transfer.Finished {
 			moved += e.Bytes
+		}
+		if begun != nil {
+			begun(e)
 		}
 	}}
 	if e.Op != "mirror" {
@@ -127,6 +131,9 @@ func (e errand) do(ctx context.Context) (moved int64, err error) {
 	case "mirror":
 		_, _, _, err = s.Mirror(ctx, transfer.MirrorOptions{Delete: true, Force: true})
 	case "remove":
+		if begun != nil { // there is no other sign
+			begun(transfer.Event{Kind: transfer.Moved})
+		}
 		_, err = s.RemoveOrphans(ctx, transfer.OrphanOptions{Apply: true, Force: true})
 	default:
 		var p *transfer.Plan
@@ -142,7 +149,7 @@ func runErrand(spec string) int {
 	var e errand
 	err := json.Unmarshal([]byte(spec), &e)
 	if err == nil {
-		_, err = e.do(context.Background())
+		_, err = e.do(context.Background(), announce())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -151,21 +158,14 @@ func runErrand(spec string) int {
 	return 0
 }
 
-// killed starts the errand in a process of its own and kills it after a while. It
-// reports whether the process was still at it.
-func (e errand) killed(t *testing.T, after time.Duration) bool {
+// command is the errand as a process of its own.
+func (e errand) command(t *testing.T) *exec.Cmd {
 	spec, err := json.Marshal(e)
 	require.NoError(t, err)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "D6TPIPE_TRANSFER_ERRAND="+string(spec))
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	require.NoError(t, cmd.Start())
-	time.Sleep(after) // when to kill is the point of the test
-	_ = cmd.Process.Kill()
-	err = cmd.Wait()
-	require.True(t, err == nil || cmd.ProcessState.ExitCode() == -1, "%s", stderr.String())
-	return err != nil
+	cmd.Stderr = new(strings.Builder)
+	return cmd
 }
 
 const (
@@ -296,18 +296,15 @@ func killRounds(t *testing.T, e errand) {
 		e.converges(t, from, to)
 		e.Op = "remove"
 	}
-	took, interrupted := 150*time.Millisecond, 0
+	within, interrupted := window(60*time.Millisecond), 0
 	for n := range rounds(6, 1000) {
 		if e.Op == "remove" {
 			e.orphan(t, local, there, n)
 		} else {
 			publish(n + 1)
 		}
-		if e.killed(t, time.Duration(rand.Int64N(int64(took)))) {
+		if within.kill(t, e.command(t), n) {
 			interrupted++
-			took += took / 10
-		} else {
-			took -= took / 3
 		}
 		for _, s := range []side{local, there, to} {
 			for key, sum := range s.visible(t) {
@@ -343,10 +340,10 @@ func (e errand) orphan(t *testing.T, local, there side, n int) {
 // converges runs the errand to its end, and once more.
 func (e errand) converges(t *testing.T, from, to side) {
 	t.Helper()
-	_, err := e.do(t.Context())
+	_, err := e.do(t.Context(), nil)
 	require.NoError(t, err)
 	require.Equal(t, from.visible(t), to.visible(t))
-	moved, err := e.do(t.Context())
+	moved, err := e.do(t.Context(), nil)
 	require.NoError(t, err)
 	require.Zero(t, moved)
 }
