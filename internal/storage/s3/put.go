@@ -287,13 +287,18 @@ func (s *Store) checkNow(ctx context.Context, key string, cond storage.Cond) err
 	return call.fail(s.precheck(ctx, key, cond))
 }
 
-// abortTimeout is for cleaning up after the context has ended.
-const abortTimeout = 30 * time.Second
+// abortTimeout is for cleaning up. Who has cancelled waits for no more than cancelTimeout:
+// what is left then, Begin aborts after a week.
+const (
+	abortTimeout  = 30 * time.Second
+	cancelTimeout = 500 * time.Millisecond
+)
 
 // abandon takes the parts away even when ctx has ended.
-func (s *Store) abandon(ctx context.Context, u storage.Upload, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+func (s *Store) abandon(outer context.Context, u storage.Upload, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(outer), abortTimeout)
 	defer cancel()
+	defer context.AfterFunc(outer, func() { time.AfterFunc(cancelTimeout, cancel) })()
 	if err := s.Abort(ctx, u); err != nil {
 		return fmt.Errorf("%w (and its parts are left behind)", cause)
 	}

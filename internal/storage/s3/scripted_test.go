@@ -547,6 +547,21 @@ func TestPutInParts(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		require.Equal(t, 1, m.aborted, "although the context has ended")
 	})
+	t.Run("canceled, and then silence", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var canceled time.Time
+		m := &multipart{part: func(http.ResponseWriter) { canceled = time.Now(); cancel() }, completed: done}
+		store := script(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodDelete {
+				<-r.Context().Done()
+				return
+			}
+			m.ServeHTTP(w, r)
+		})
+		_, err := store.Put(ctx, "a", bytes.NewReader(make([]byte, 12<<20)), 12<<20, storage.Cond{})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Less(t, time.Since(canceled), 15*time.Second, "who has canceled does not wait for the cleaning up")
+	})
 }
 
 // TestPutMemory: an upload in parts holds none of them.
