@@ -65,6 +65,9 @@ func TestFaults(t *testing.T) {
 		t.Run(c.fault.String(), func(t *testing.T) {
 			p.Set(faultproxy.Always(c.fault))
 			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", p.Addr)
+			if c.fault.Kind == faultproxy.Refuse && errors.Is(err, syscall.ECONNRESET) {
+				return // the reset came before connect had returned
+			}
 			require.NoError(t, err)
 			defer conn.Close()
 			if _, err = conn.Write(sent); err == nil {
@@ -72,7 +75,7 @@ func TestFaults(t *testing.T) {
 			}
 			wait := 10 * time.Second
 			if errors.Is(c.err, os.ErrDeadlineExceeded) {
-				wait = 100 * time.Millisecond
+				wait = time.Second // on a busy machine the bytes before it take a while
 			}
 			require.NoError(t, conn.SetReadDeadline(time.Now().Add(wait)))
 			got, err := io.ReadAll(conn)
@@ -87,7 +90,7 @@ func TestFaults(t *testing.T) {
 			require.True(t, bytes.HasPrefix(sent, got))
 		})
 	}
-	require.EqualValues(t, 13, p.Conns.Load())
+	require.EqualValues(t, 13, p.Conns.Load()) // a connection is counted before its fault is done to it
 	require.Positive(t, p.Up.Load())
 	require.Positive(t, p.Down.Load())
 }
