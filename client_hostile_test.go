@@ -158,7 +158,7 @@ func TestHostileServer(t *testing.T) {
 					start := time.Now()
 					err := do(t.Context(), dial(t, url, limits))
 					if limits == quick {
-						require.Less(t, time.Since(start), quick.Call+time.Second)
+						require.Less(t, time.Since(start), quick.Call+soon)
 					}
 					require.ErrorIs(t, err, server.kind)
 					require.NotErrorIs(t, err, context.DeadlineExceeded)
@@ -195,8 +195,11 @@ func unwrap(err error) error {
 	return nil
 }
 
-// TestCancel: every call ends within a second of the end of its context, with
-// that context's error, wherever it is: waiting, reading, or pausing.
+// soon is a moment on a machine that does much else: a hang takes longer, by far.
+const soon = 5 * time.Second
+
+// TestCancel: every call ends right after its context, with that context's error,
+// wherever it is: waiting, reading, or pausing.
 func TestCancel(t *testing.T) {
 	busy := says("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 20\r\nContent-Length: 0\r\n\r\n")
 	for name, talk := range map[string]func(context.Context, net.Conn){
@@ -215,13 +218,13 @@ func TestCancel(t *testing.T) {
 				time.AfterFunc(50*time.Millisecond, cancel)
 				start := time.Now()
 				require.ErrorIs(t, do(ctx, client), context.Canceled)
-				require.Less(t, time.Since(start), time.Second)
+				require.Less(t, time.Since(start), soon)
 
 				ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 				defer cancel()
 				start = time.Now()
 				err := do(ctx, client)
-				require.Less(t, time.Since(start), time.Second)
+				require.Less(t, time.Since(start), soon)
 				if name != "pause" { // a pause that outlives the context is not begun
 					require.ErrorIs(t, err, context.DeadlineExceeded)
 					require.NotErrorIs(t, err, d6tpipe.ErrUnavailable)

@@ -155,12 +155,28 @@ func TestDeleteSyncedWhileWaiting(t *testing.T) {
 	unlock, err := atomicfile.Lock(t.Context(), filepath.Join(client.cfg.FileRepo, ".d6tpipe", "sales", "manifest"))
 	require.NoError(t, err)
 	done := make(chan error, 1)
-	go func() { done <- pipe.DeleteLocal(context.Background(), d6tpipe.DeleteOptions{Synced: true}) }()
-	time.Sleep(300 * time.Millisecond)
+	ctx := &waitingCtx{Context: t.Context(), waits: make(chan struct{})}
+	go func() { done <- pipe.DeleteLocal(ctx, d6tpipe.DeleteOptions{Synced: true}) }()
+	<-ctx.waits
 	write(t, pipe, "a.csv", "my precious edit")
 	require.NoError(t, unlock())
 	require.NoError(t, <-done)
 	require.Equal(t, map[string]string{"a.csv": "my precious edit"}, tree(t, pipe.Dir()))
+}
+
+// waitingCtx closes waits when it was asked so often whether it has ended as only who
+// waits for a lock does it.
+type waitingCtx struct {
+	context.Context
+	n     atomic.Int64
+	waits chan struct{}
+}
+
+func (w *waitingCtx) Done() <-chan struct{} {
+	if w.n.Add(1) == 20 {
+		close(w.waits)
+	}
+	return w.Context.Done()
 }
 
 func TestDeleteSyncedRacy(t *testing.T) {

@@ -305,7 +305,7 @@ func TestKeyringWithoutBus(t *testing.T) {
 		require.NoError(t, err)
 		err = cfg.TokenStore().SetToken(t.Context(), here, canary)
 		require.ErrorIs(t, err, d6tpipe.ErrKeyring)
-		require.Less(t, time.Since(start), 2*time.Second)
+		require.Less(t, time.Since(start), 6*time.Second)
 		for _, choice := range []string{"D6TPIPE_TOKEN", "token file", "unlock a keyring"} {
 			require.ErrorContains(t, err, choice)
 		}
@@ -426,7 +426,7 @@ func keyringLocked(t *testing.T) {
 		start := time.Now()
 		_, err = store.Token(t.Context(), here)
 		require.ErrorIs(t, err, d6tpipe.ErrKeyring)
-		require.Less(t, time.Since(start), 4*time.Second)
+		require.Less(t, time.Since(start), 10*time.Second)
 	}
 	require.ErrorIs(t, store.SetToken(t.Context(), here, "new"), d6tpipe.ErrKeyring)
 	t.Log(err)
@@ -460,11 +460,13 @@ func keyringHangs(t *testing.T) {
 	start := time.Now()
 	_, err = cfg.TokenStore().Token(t.Context(), here)
 	require.ErrorIs(t, err, d6tpipe.ErrKeyring)
-	require.InDelta(t, 4.4, time.Since(start).Seconds(), 1.5) // 3, on a busy machine
+	require.InDelta(t, 6, time.Since(start).Seconds(), 3.1) // 3, on a busy machine
 	start = time.Now()
-	require.ErrorIs(t, d6tpipe.KeyringTokens().SetToken(t.Context(), here, canary), d6tpipe.ErrKeyring)
-	require.ErrorIs(t, cfg.TokenStore().DeleteToken(t.Context(), here), d6tpipe.ErrKeyring)
-	require.Less(t, time.Since(start), 2*time.Second, "one timeout for the process")
+	for range 4 { // so that one that waits again is told from a busy machine
+		require.ErrorIs(t, d6tpipe.KeyringTokens().SetToken(t.Context(), here, canary), d6tpipe.ErrKeyring)
+		require.ErrorIs(t, cfg.TokenStore().DeleteToken(t.Context(), here), d6tpipe.ErrKeyring)
+	}
+	require.Less(t, time.Since(start), 9*time.Second, "one timeout for the process")
 }
 
 func keyringCancelled(t *testing.T) {
@@ -475,7 +477,7 @@ func keyringCancelled(t *testing.T) {
 	_, err := d6tpipe.KeyringTokens().Token(ctx, here)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NotErrorIs(t, err, d6tpipe.ErrKeyring)
-	require.Less(t, time.Since(start), 2*time.Second)
+	require.Less(t, time.Since(start), 2900*time.Millisecond, "the keyring's own limit is 3 s")
 }
 
 func TestKeyringErrors(t *testing.T) { runChild(t, "errors") }
