@@ -1,17 +1,24 @@
 package transfer_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"iter"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +28,7 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/storage/dir"
 	"github.com/d6t/d6tpipe-go/internal/storage/ftp"
 	"github.com/d6t/d6tpipe-go/internal/storage/ftp/ftptest"
+	"github.com/d6t/d6tpipe-go/internal/storage/httpfile"
 	"github.com/d6t/d6tpipe-go/internal/storage/s3"
 	"github.com/d6t/d6tpipe-go/internal/storage/s3/s3test"
 	"github.com/d6t/d6tpipe-go/internal/storage/sftp"
@@ -35,6 +43,9 @@ type end struct {
 	Folder string
 	S3     s3.Options
 	Login  login // to a server for files
+	HTTP   httpfile.Options
+
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // of ftp, within this process
 }
 
 // A login is what the options of sftp and ftp have in common and can be written down.
@@ -49,7 +60,13 @@ func (e end) open() (storage.Store, error) {
 		return s3.New(e.S3)
 	case "ftp":
 		l := e.Login
-		return ftp.New(ftp.Options{Host: l.Host, User: l.User, Password: l.Password, Root: l.Root})
+		tls := ftp.None
+		if l.Fingerprint != "" {
+			tls = ftp.Explicit
+		}
+		return ftp.New(ftp.Options{Host: l.Host, User: l.User, Password: l.Password, TLS: tls, Fingerprint: l.Fingerprint, Root: l.Root, Dial: e.dial})
+	case "http":
+		return httpfile.New(e.HTTP)
 	case "sftp":
 		l := e.Login
 		return sftp.New(sftp.Options{Host: l.Host, User: l.User, Key: l.Key, Fingerprint: l.Fingerprint, Root: l.Root})
@@ -94,78 +111,146 @@ type errand struct {
 	Remote end
 	From   end    // of a mirror
 	Repo   string // of the others
+	Force  bool   // removes what was never synced, too
 }
 
 func (e errand) local() string { return filepath.Join(e.Repo, "pipe") }
 
-// do carries the errand out and returns how many bytes were moved. begun is told of all
-// that happens, and may be nil.
-func (e errand) do(ctx context.Context, begun func(transfer.Event)) (moved int64, err error) {
-	store, err := e.Remote.open()
+// A deed is what an errand did: nothing, where nothing was left to do.
+type deed struct {
+	Bytes   int64 // that crossed the wire, of files and not of listings
+	Orphans int   // found by a removal or a mirror
+}
+
+// do carries the errand out. The bytes are counted below the Sync, which is not asked.
+func (e errand) do(ctx context.Context) (deed, error) { return e.announced(ctx, func() {}) }
+
+// announced is do, and tells when it is about to move or to remove something.
+func (e errand) announced(ctx context.Context, begins func()) (did deed, err error) {
+	var bytes atomic.Int64
+	defer func() { did.Bytes = bytes.Load() }()
+	count := func(_ string, n int) { bytes.Add(int64(max(n, -n))) }
+	open := func(at end) (storage.Store, error) {
+		store, err := at.open()
+		if err != nil {
+			return nil, err
+		}
+		return storage.Watch(store, storage.Meter{Read: count, Written: count}), nil
+	}
+	store, err := open(e.Remote)
 	if err != nil {
-		return 0, err
+		return did, err
 	}
 	defer store.Close()
-	cfg := transfer.Config{Store: store, State: filepath.Join(e.Repo, ".d6tpipe", "pipe"), Workers: 4, Range: 1 << 20, Progress: func(e transfer.Event) {
-		if e.Kind == transfer.Finished {
-			moved += e.Bytes
-		}
-		if begun != nil {
-			begun(e)
-		}
-	}}
+	cfg := transfer.Config{Store: store, State: filepath.Join(e.Repo, ".d6tpipe", "pipe"), Workers: 4, Range: 1 << 20}
+	cfg.Progress = func(transfer.Event) { begins() }
+	if e.Op == "remove" { // which has no progress to tell of
+		cfg.Store = &announcer{store, begins}
+	}
 	if e.Op != "mirror" {
 		cfg.Dir = e.local()
-	} else if cfg.From, err = e.From.open(); err == nil {
+	} else if cfg.From, err = open(e.From); err != nil {
+		return did, err
+	} else {
 		defer cfg.From.Close()
-	}
-	if err != nil {
-		return 0, err
 	}
 	s, err := transfer.Open(cfg)
 	if err != nil {
-		return 0, err
+		return did, err
 	}
 	defer s.Close()
-	switch e.Op {
-	case "mirror":
-		_, _, _, err = s.Mirror(ctx, transfer.MirrorOptions{Delete: true, Force: true})
-	case "remove":
-		if begun != nil { // there is no other sign
-			begun(transfer.Event{Kind: transfer.Moved})
-		}
-		_, err = s.RemoveOrphans(ctx, transfer.OrphanOptions{Apply: true, Force: true})
-	default:
-		var p *transfer.Plan
-		if p, err = s.Plan(ctx, transfer.Request{Direction: transfer.Direction(e.Op)}); err == nil {
-			_, err = s.Apply(ctx, p)
-		}
-	}
-	return moved, err
+	orphans, err := e.run(ctx, s)
+	did.Orphans = len(orphans)
+	return did, err
 }
 
-// runErrand is what the killed process does.
+func (e errand) run(ctx context.Context, s *transfer.Sync) (orphans []transfer.Orphan, err error) {
+	switch e.Op {
+	case "mirror":
+		_, _, orphans, err = s.Mirror(ctx, transfer.MirrorOptions{Delete: true, Force: e.Force})
+	case "remove":
+		orphans, err = s.RemoveOrphans(ctx, transfer.OrphanOptions{Apply: true, Force: e.Force})
+	default:
+		err = syncs(transfer.Direction(e.Op))(ctx, s)
+	}
+	return orphans, err
+}
+
+// An announcer tells when a listing is over.
+type announcer struct {
+	storage.Store
+	then func()
+}
+
+func (a *announcer) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	return func(yield func(storage.Object, error) bool) {
+		defer a.then()
+		a.Store.List(ctx, prefix)(yield)
+	}
+}
+
+// runErrand is what the killed process does. It prints a line when it begins.
 func runErrand(spec string) int {
 	var e errand
 	err := json.Unmarshal([]byte(spec), &e)
 	if err == nil {
-		_, err = e.do(context.Background(), announce())
+		_, err = e.announced(context.Background(), sync.OnceFunc(func() { fmt.Println("begins") }))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
 	}
-	return 0
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, transfer.ErrConflict):
+		return exitConflict
+	}
+	return 1
 }
 
-// command is the errand as a process of its own.
-func (e errand) command(t *testing.T) *exec.Cmd {
+const exitConflict = 4
+
+// A death is when a process was killed.
+type death int
+
+const (
+	tooEarly    death = iota // while it looked at what there is
+	inTheMiddle              // while it moved or removed files
+	tooLate                  // it was done
+)
+
+// killed starts the errand in a process of its own and kills it when it has been at it
+// for so long. It returns when that was, and how long it was at it.
+func (e errand) killed(t *testing.T, after time.Duration) (when death, took time.Duration) {
 	spec, err := json.Marshal(e)
 	require.NoError(t, err)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "D6TPIPE_TRANSFER_ERRAND="+string(spec))
-	cmd.Stderr = new(strings.Builder)
-	return cmd
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	if after < 0 { // before it begins
+		time.AfterFunc(-after, func() { _ = cmd.Process.Kill() })
+	}
+	said, err := bufio.NewReader(stdout).ReadString('\n')
+	begun := time.Now()
+	if after > 0 && err == nil {
+		kill := time.AfterFunc(after, func() { _ = cmd.Process.Kill() }) // when to kill is the point of the test
+		defer kill.Stop()
+	}
+	_, _ = io.Copy(io.Discard, stdout) // until it ends
+	took = time.Since(begun)
+	err = cmd.Wait()
+	require.True(t, err == nil || cmd.ProcessState.ExitCode() == -1, "%s", stderr.String())
+	switch {
+	case err == nil:
+		return tooLate, took
+	case said == "":
+		return tooEarly, took
+	}
+	return inTheMiddle, took
 }
 
 const (
@@ -261,9 +346,10 @@ func (s side) visible(t *testing.T) map[string]string {
 func TestKill(t *testing.T) {
 	for kind, start := range ends {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel() // their servers wait for their disk most of the time
 			remote := start(t)
 			for _, op := range []string{"pull", "push", "remove", "mirror"} {
-				t.Run(op, func(t *testing.T) { killRounds(t, errand{Op: op, Remote: remote(t), Repo: t.TempDir()}) })
+				t.Run(op, func(t *testing.T) { killRounds(t, errand{Op: op, Remote: remote(t), Repo: t.TempDir(), Force: true}) })
 			}
 		})
 	}
@@ -296,15 +382,30 @@ func killRounds(t *testing.T, e errand) {
 		e.converges(t, from, to)
 		e.Op = "remove"
 	}
-	within, interrupted := window(60*time.Millisecond), 0
-	for n := range rounds(6, 1000) {
+	next := func(n int) {
 		if e.Op == "remove" {
 			e.orphan(t, local, there, n)
 		} else {
 			publish(n + 1)
 		}
-		if within.kill(t, e.command(t), n) {
-			interrupted++
+	}
+	next(0)
+	_, took := e.killed(t, 0)
+	var deaths [tooLate + 1]int
+	for n, want := 1, rounds(4, 150); deaths[inTheMiddle] < want; n++ {
+		require.Less(t, n, 5*want+20, "it is too seldom in the middle that it is killed: %v", deaths)
+		e.restocked(t, from, to, publish)
+		next(n)
+		after := 1 + rand.N(took)
+		if n%5 == 0 {
+			after = -after
+		}
+		when, _ := e.killed(t, after)
+		deaths[when]++
+		if when == tooLate {
+			took -= took / 4
+		} else if when == inTheMiddle {
+			took += took / 8
 		}
 		for _, s := range []side{local, there, to} {
 			for key, sum := range s.visible(t) {
@@ -312,16 +413,21 @@ func killRounds(t *testing.T, e errand) {
 			}
 		}
 		e.converges(t, from, to)
-		if e.Op == "remove" { // all of them again; what was deleted on the remote would not be pushed
-			publish(0)
-			require.NoError(t, os.RemoveAll(filepath.Join(e.Repo, ".d6tpipe")))
-			e.Op = "push"
-			e.converges(t, from, to)
-			e.Op = "remove"
-		}
 	}
-	require.True(t, interrupted > 0 || rounds(0, 1) == 0, "none was killed in time")
-	requireClean(t, e, interrupted)
+	t.Logf("killed %d times while it looked, %d in the middle, %d were done", deaths[tooEarly], deaths[inTheMiddle], deaths[tooLate])
+	requireClean(t, e, deaths[inTheMiddle])
+}
+
+// restocked brings back what was removed. What was deleted on the remote would not be
+// pushed while it is remembered.
+func (e errand) restocked(t *testing.T, from, to side, publish func(n int)) {
+	if e.Op != "remove" {
+		return
+	}
+	publish(0)
+	require.NoError(t, os.RemoveAll(filepath.Join(e.Repo, ".d6tpipe")))
+	e.Op = "push"
+	e.converges(t, from, to)
 }
 
 // orphan deletes files on one side and on the other.
@@ -340,12 +446,12 @@ func (e errand) orphan(t *testing.T, local, there side, n int) {
 // converges runs the errand to its end, and once more.
 func (e errand) converges(t *testing.T, from, to side) {
 	t.Helper()
-	_, err := e.do(t.Context(), nil)
+	_, err := e.do(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, from.visible(t), to.visible(t))
-	moved, err := e.do(t.Context(), nil)
+	did, err := e.do(t.Context())
 	require.NoError(t, err)
-	require.Zero(t, moved)
+	require.Zero(t, did)
 }
 
 // requireClean: nothing of ours is left, here or there. On servers for files nobody
@@ -371,7 +477,13 @@ func requireClean(t *testing.T, e errand, interrupted int) {
 		uploads, err := filepath.Glob(filepath.Join(e.Remote.Folder, ".sgwtmp", "multipart", "*", "*"))
 		require.NoError(t, err)
 		// A process that dies between the server's answer and its note of it leaves an
-		// upload that only its age betrays: rare, and no more than one each time.
-		require.LessOrEqual(t, len(uploads), interrupted/2, "uploads that nobody will finish")
+		// upload that only its age betrays: one each time, and without a part, for parts
+		// are sent once the note is there.
+		require.LessOrEqual(t, len(uploads), interrupted, "uploads that nobody will finish")
+		for _, upload := range uploads {
+			parts, err := filepath.Glob(filepath.Join(upload, "[0-9]*"))
+			require.NoError(t, err)
+			require.Empty(t, parts, "an upload that was under way is forgotten")
+		}
 	}
 }
