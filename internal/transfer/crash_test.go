@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -215,27 +214,4 @@ func converges(t *testing.T, direction transfer.Direction, from, to, remote, rep
 	require.NoError(t, err)
 	require.Empty(t, p.Steps)
 	require.Equal(t, crashFiles, p.Unchanged)
-}
-
-// TestTwoProcesses lets processes pull into one folder at the same time.
-func TestTwoProcesses(t *testing.T) {
-	remote, repo := t.TempDir(), t.TempDir()
-	known := map[string]bool{}
-	for n := range rounds(6, 500) {
-		version(t, remote, n, known)
-		var cmds []*exec.Cmd
-		for range 3 {
-			cmds = append(cmds, command(transfer.Pull, remote, repo))
-			require.NoError(t, cmds[len(cmds)-1].Start())
-		}
-		var wait sync.WaitGroup
-		for _, cmd := range cmds {
-			wait.Go(func() { _ = cmd.Wait() })
-		}
-		wait.Wait()
-		for _, cmd := range cmds {
-			require.True(t, cmd.ProcessState.Success(), "%s", cmd.Stderr)
-		}
-		converges(t, transfer.Pull, remote, filepath.Join(repo, "pipe"), remote, repo)
-	}
 }
