@@ -72,7 +72,7 @@ type Proxy struct {
 }
 
 // Start starts a proxy in front of target, an address, that runs until the test
-// ends.
+// ends. Without a target each connection is led where its client says, by [Proxy.Dial].
 func Start(t testing.TB, target string) *Proxy {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -131,6 +131,34 @@ func (p *Proxy) accept() {
 	}
 }
 
+// Dial connects to addr through a proxy that has no target, as a protocol wants it
+// that opens connections to ports which the server names.
+func (p *Proxy) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, p.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(conn, addr+"\n"); err != nil {
+		_ = conn.Close() // it was refused
+		return nil, err
+	}
+	return conn, nil
+}
+
+// address is where a connection is to be led. It is read byte by byte: what follows
+// belongs to the server.
+func (p *Proxy) address(client io.Reader) (string, error) {
+	if p.target != "" {
+		return p.target, nil
+	}
+	var addr []byte
+	for b := make([]byte, 1); ; addr = append(addr, b[0]) {
+		if _, err := io.ReadFull(client, b); err != nil || b[0] == '\n' {
+			return string(addr), err
+		}
+	}
+}
+
 // serve passes one connection on until both directions have ended, or it is cut.
 func (p *Proxy) serve(ctx context.Context, client *net.TCPConn, f Fault) {
 	ctx, cut := context.WithCancel(ctx)
@@ -146,7 +174,11 @@ func (p *Proxy) serve(ctx context.Context, client *net.TCPConn, f Fault) {
 		<-ctx.Done()
 		return
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.target)
+	addr, err := p.address(client)
+	if err != nil {
+		return
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		reset(client)
 		return

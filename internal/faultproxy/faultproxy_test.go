@@ -110,6 +110,63 @@ func TestSetCuts(t *testing.T) {
 	require.Error(t, err)
 }
 
+// TestDial: a connection through a proxy without a target goes where it is to go, and
+// what goes wrong begins behind its address.
+func TestDial(t *testing.T) {
+	p := faultproxy.Start(t, "")
+	p.Set(faultproxy.Always(faultproxy.Fault{Kind: faultproxy.Corrupt, Up: true, At: 1}))
+	for range 2 {
+		conn, err := p.Dial(t.Context(), "tcp", echo(t))
+		require.NoError(t, err)
+		_, err = conn.Write([]byte("123"))
+		require.NoError(t, err)
+		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+		got, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		require.Equal(t, "1\x273", string(got))
+		require.NoError(t, conn.Close())
+	}
+}
+
+// TestUnvouched: nothing says what the content is, and who asks for a version by the
+// tag that it was shown gets it.
+func TestUnvouched(t *testing.T) {
+	const md5 = "0123456789abcdef0123456789abcdef"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"`+md5+`"`)
+		w.Header().Set("X-Amz-Checksum-Sha256", "x")
+		if r.URL.Query().Get("list-type") == "2" {
+			_, _ = io.WriteString(w, "<ETag>&quot;"+md5+"&quot;</ETag><ChecksumSHA256>x</ChecksumSHA256>")
+			return
+		}
+		http.ServeContent(w, r, "x", time.Time{}, bytes.NewReader([]byte("0123456789")))
+	}))
+	defer server.Close()
+	p := faultproxy.StartHTTP(t, server.URL)
+	p.Unvouched = true
+	get := func(path, match string) (*http.Response, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL+path, nil)
+		require.NoError(t, err)
+		req.Header.Set("If-Match", match)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Empty(t, resp.Header.Get("X-Amz-Checksum-Sha256"))
+		return resp, string(body)
+	}
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	resp, body := get("/bucket/key", `"`+md5+`-1"`)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Equal(t, "0123456789", body)
+	require.Equal(t, `"`+md5+`-1"`, resp.Header.Get("ETag"))
+	resp, _ = get("/bucket/key", `"another"`)
+	require.Equal(t, http.StatusPreconditionFailed, resp.StatusCode)
+	_, body = get("/bucket?list-type=2", "*")
+	require.Equal(t, "<ETag>&quot;"+md5+"-1&quot;</ETag>", body)
+}
+
 func TestHTTP(t *testing.T) {
 	did := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -149,7 +206,9 @@ func TestHTTP(t *testing.T) {
 	}{
 		{"none", nil, "/bucket/key", "2345", false},
 		{"whole", faultproxy.WholeForRange, "/bucket/key", "0123456789", false},
-		{"other range", faultproxy.OtherRange, "/bucket/key", "345", false},
+		{"other range", faultproxy.OtherRange, "/bucket/key", "1234", false},
+		{"short range", faultproxy.ShortRange, "/bucket/key", "345", false},
+		{"new version", faultproxy.NewVersion, "/bucket/key", "2355", false},
 		{"long", faultproxy.LongLength, "/bucket/key", "2345", true},
 		{"short", faultproxy.ShortLength, "/bucket/key", "23", false},
 		{"flipped", faultproxy.Flipped, "/bucket/key", "2355", false},
@@ -168,5 +227,5 @@ func TestHTTP(t *testing.T) {
 	_, err := get(http.MethodPut, "/bucket/key")
 	require.Error(t, err)
 	require.Equal(t, before+1, did, "done, and the answer was lost")
-	require.EqualValues(t, 7, p.Hits.Load(), "where the whole was asked for, its answer is as it came")
+	require.EqualValues(t, 10, p.Hits.Load())
 }

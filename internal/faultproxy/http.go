@@ -19,7 +19,11 @@ import (
 type HTTP struct {
 	URL      string       // "http://127.0.0.1:12345"
 	Requests atomic.Int64 // that came
-	Hits     atomic.Int64 // whose answer a Twist changed or kept back
+	Hits     atomic.Int64 // that a Twist changed, or whose answer it changed or kept back
+	// Unvouched, when set, makes a server of which no answer and no listing says what
+	// the content is: no checksums, and ETags that are no MD5. It is set before the
+	// first request.
+	Unvouched bool
 
 	target *url.URL
 	client *http.Transport
@@ -77,14 +81,18 @@ func (p *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // the client is gone
 	}
 	var straight *Answer
+	asked := r.Header.Get("Range")
 	ask := func() *Answer {
 		straight = p.forward(r, body)
+		if p.Unvouched {
+			straight.unvouch(r)
+		}
 		return straight.clone()
 	}
 	var a *Answer
 	if twist == nil {
 		a = ask()
-	} else if a = twist(n, r, ask); !a.equal(straight) {
+	} else if a = twist(n, r, ask); !a.equal(straight) || r.Header.Get("Range") != asked {
 		p.Hits.Add(1)
 	}
 	if a == nil {
@@ -101,6 +109,13 @@ func (p *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *HTTP) forward(r *http.Request, body []byte) *Answer {
 	out := r.Clone(r.Context())
 	out.URL.Scheme, out.URL.Host, out.RequestURI = p.target.Scheme, p.target.Host, ""
+	if p.Unvouched { // none of these headers is signed
+		for _, name := range []string{"If-Match", "If-Range"} {
+			if tag, ok := strings.CutSuffix(out.Header.Get(name), noMD5+`"`); ok {
+				out.Header.Set(name, tag+`"`)
+			}
+		}
+	}
 	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	if len(body) == 0 {
 		out.Body = http.NoBody // a length of 0 would be an unknown one
@@ -115,6 +130,38 @@ func (p *HTTP) forward(r *http.Request, body []byte) *Answer {
 		return nil
 	}
 	return &Answer{resp.StatusCode, resp.Header, answer}
+}
+
+// noMD5 at the end of an ETag is that of an upload in one part.
+const noMD5 = "-1"
+
+var (
+	md5Tag    = regexp.MustCompile(`^"([0-9a-f]{32})"$`)
+	listedTag = regexp.MustCompile(`(<ETag>(?:&quot;|&#34;|")?[0-9a-f]{32})((?:&quot;|&#34;|")?</ETag>)`)
+	checksum  = regexp.MustCompile(`<Checksum[A-Z0-9]+>[^<]*</Checksum[A-Z0-9]+>`)
+)
+
+// unvouch takes away what tells of the content. The tags of parts stay, the client
+// sends them back in a body that is signed.
+func (a *Answer) unvouch(r *http.Request) {
+	if a == nil {
+		return
+	}
+	for name := range a.Header {
+		if strings.HasPrefix(name, "X-Amz-Checksum-") {
+			a.Header.Del(name)
+		}
+	}
+	if r.URL.Query().Has("partNumber") {
+		return
+	}
+	if tag := md5Tag.FindStringSubmatch(a.Header.Get("Etag")); tag != nil {
+		a.Header.Set("Etag", `"`+tag[1]+noMD5+`"`)
+	}
+	if r.URL.Query().Get("list-type") == "2" || r.Method == http.MethodPost {
+		a.Body = checksum.ReplaceAll(listedTag.ReplaceAll(a.Body, []byte("${1}"+noMD5+"${2}")), nil)
+		a.Header.Set("Content-Length", strconv.Itoa(len(a.Body)))
+	}
 }
 
 func (a *Answer) clone() *Answer {
@@ -187,12 +234,18 @@ func object(change func(r *http.Request, a *Answer)) Twist {
 var (
 	// NewTag says that the object is another version, with the old bytes.
 	NewTag = object(func(_ *http.Request, a *Answer) { a.Header.Set("Etag", `"0123456789abcdef0123456789abcdef"`) })
+	// NewVersion sends bytes of another version, and says so.
+	NewVersion = object(func(_ *http.Request, a *Answer) {
+		a.Header.Set("Etag", `"0123456789abcdef0123456789abcdef-1"`)
+		a.Header.Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+		a.flip()
+	})
 	// LongLength announces more bytes than come.
 	LongLength = object(func(_ *http.Request, a *Answer) { a.Header.Set("Content-Length", strconv.Itoa(len(a.Body)+10)) })
 	// ShortLength announces less bytes than the object has, and cuts them off.
 	ShortLength = object(func(_ *http.Request, a *Answer) { a.cut(len(a.Body) / 2) })
-	// OtherRange sends other bytes of the object than were asked for, and says so.
-	OtherRange = object(func(_ *http.Request, a *Answer) {
+	// ShortRange leaves out the first byte of a range, and says so.
+	ShortRange = object(func(_ *http.Request, a *Answer) {
 		if a.Status != http.StatusPartialContent || len(a.Body) < 2 {
 			return
 		}
@@ -207,14 +260,19 @@ var (
 		a.Header.Set("Content-Length", strconv.Itoa(len(a.Body)))
 	})
 	// Flipped changes a byte in the middle.
-	Flipped = object(func(_ *http.Request, a *Answer) {
-		if len(a.Body) > 0 {
-			a.Body[len(a.Body)/2] ^= 1
-		}
-	})
+	Flipped = object(func(_ *http.Request, a *Answer) { a.flip() })
 )
 
-var rangePattern = regexp.MustCompile(`^bytes (\d+)-(\d+)/(\d+)$`)
+var (
+	rangePattern = regexp.MustCompile(`^bytes (\d+)-(\d+)/(\d+)$`)
+	askedPattern = regexp.MustCompile(`^bytes=(\d+)-(\d+)$`)
+)
+
+func (a *Answer) flip() {
+	if len(a.Body) > 0 {
+		a.Body[len(a.Body)/2] ^= 1
+	}
+}
 
 func (a *Answer) cut(n int) {
 	a.Body = a.Body[:n]
@@ -227,6 +285,23 @@ func WholeForRange(_ int, r *http.Request, ask func() *Answer) *Answer {
 	if r.Method == http.MethodGet && !signs(r, "range") {
 		r.Header.Del("Range")
 	}
+	return ask()
+}
+
+// OtherRange answers a question for a range with as many bytes from beside it, and
+// says so.
+func OtherRange(_ int, r *http.Request, ask func() *Answer) *Answer {
+	f := askedPattern.FindStringSubmatch(r.Header.Get("Range"))
+	if f == nil || r.Method != http.MethodGet || signs(r, "range") {
+		return ask()
+	}
+	from, _ := strconv.ParseInt(f[1], 10, 64)
+	to, _ := strconv.ParseInt(f[2], 10, 64)
+	by := int64(1)
+	if from > 0 {
+		by = -1
+	}
+	r.Header.Set("Range", "bytes="+strconv.FormatInt(from+by, 10)+"-"+strconv.FormatInt(to+by, 10))
 	return ask()
 }
 
