@@ -3,7 +3,7 @@
 #
 #   ./test.sh            all of it, about 15 minutes on two cores the first time
 #   ./test.sh --quick    go vet and the tests only
-#   ./test.sh --proof    all of it, with the full counts of the long loops and more fuzzing
+#   ./test.sh --proof    all of it, with the full counts of the long loops and more fuzzing: about three hours on two cores
 #
 # It needs bash and Go. What a few tests want besides, it installs with apt-get when it may (as root or with a sudo that
 # asks no password); otherwise these tests are skipped, and named at the end. With CI=true such a skip is a failure.
@@ -20,7 +20,7 @@ fuzztime=5s timeout=10m quick=
 case ${1:-} in
   '') ;;
   --quick) quick=1 ;;
-  --proof) export D6TPIPE_PROOF=1; fuzztime=30s timeout=90m ;;
+  --proof) export D6TPIPE_PROOF=1; fuzztime=30s timeout=5h ;; # a package; internal/transfer takes most of it
   --help | -h) sed -n '2,${/^#/!q;s/^# \{0,1\}//p;}' "$0"; exit ;;
   *) echo "test.sh: unknown argument $1; see ./test.sh --help" >&2; exit 2 ;;
 esac

@@ -60,13 +60,13 @@ func (s *shared) write(to side, n, part, parts int) {
 func TestTwoProcesses(t *testing.T) {
 	for _, pair := range [][]string{{"pull", "pull", "pull"}, {"pull", "push"}, {"pull", "remove"}, {"push", "push"}} {
 		for _, unlocked := range []bool{false, true} {
-			name := strings.Join(pair, "-")
+			name, count := strings.Join(pair, "-"), 500
 			if unlocked {
-				name += "-unlocked"
+				name, count = name+"-unlocked", 100
 			}
 			t.Run(name, func(t *testing.T) {
 				s := &shared{t: t, remote: end{Kind: "dir", Folder: t.TempDir()}, repo: t.TempDir(), unlocked: unlocked, known: map[string]bool{}}
-				for n := range rounds(3, 250) {
+				for n := range rounds(2, count) {
 					s.round(pair, n)
 				}
 			})
