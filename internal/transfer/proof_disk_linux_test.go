@@ -1,13 +1,17 @@
 package transfer_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
+	"iter"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,11 +44,38 @@ func mounted(t *testing.T, size string) string {
 	t.Helper()
 	at := filepath.Join(t.TempDir(), "disk")
 	require.NoError(t, os.Mkdir(at, 0o755))
-	if err := syscall.Mount("none", at, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("a file system of its own can only be mounted by root: %v", err)
-	}
+	require.NoError(t, syscall.Mount("none", at, "tmpfs", 0, "size="+size))
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(at, 0)) })
 	return at
+}
+
+// mountsElsewhere lets a process run the test that may mount, when this one may not:
+// one that is root in a user namespace of its own. It reports whether it did.
+func mountsElsewhere(t *testing.T) bool {
+	t.Helper()
+	probe := t.TempDir()
+	err := syscall.Mount("none", probe, "tmpfs", 0, "size=64k")
+	if err == nil {
+		require.NoError(t, syscall.Unmount(probe, 0))
+		return false
+	}
+	require.Empty(t, os.Getenv("D6TPIPE_TRANSFER_NAMESPACE"), "a namespace without rights: %v", err)
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), "D6TPIPE_TRANSFER_NAMESPACE=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		require.NotEqual(t, "true", os.Getenv("CI"), "nobody may mount here: %v", err)
+		t.Skipf("neither this process nor one in a namespace may mount: %v", err)
+	}
+	require.NoError(t, cmd.Wait(), "%s", &said)
+	require.Contains(t, said.String(), "--- PASS: "+t.Name()+" ")
+	return true
 }
 
 // smallDisk is a pipe on a disk of 6 MiB that has been pulled once.
@@ -80,6 +111,9 @@ func (p *pipe) converged(req transfer.Request, store *mem.Store) {
 }
 
 func TestDiskFull(t *testing.T) {
+	if mountsElsewhere(t) {
+		return
+	}
 	for name, size := range map[string]int{"in one piece": 1 << 20, "in pieces": 9<<20 + 7} {
 		t.Run(name, func(t *testing.T) {
 			p, store, disk := smallDisk(t)
@@ -99,6 +133,9 @@ func TestDiskFull(t *testing.T) {
 // TestDiskFullWhilePushing: with no byte left for what is to be remembered, a push
 // says so or is done.
 func TestDiskFullWhilePushing(t *testing.T) {
+	if mountsElsewhere(t) {
+		return
+	}
 	p, store, disk := smallDisk(t)
 	p.write("big.bin", string(noise(5, 1<<20)))
 	p.write("new.bin", string(noise(6, 10<<10)))
@@ -121,6 +158,9 @@ func TestDiskFullWhilePushing(t *testing.T) {
 }
 
 func TestReadOnlyDisk(t *testing.T) {
+	if mountsElsewhere(t) {
+		return
+	}
 	p, store, disk := smallDisk(t)
 	before := tree(t, p.dir)
 	store.Plant("a.bin", []byte("another"))
@@ -133,6 +173,57 @@ func TestReadOnlyDisk(t *testing.T) {
 	require.Equal(t, before, tree(t, p.dir))
 	require.NoError(t, syscall.Mount("none", disk, "tmpfs", syscall.MS_REMOUNT, "size=6m"))
 	p.converged(pull, store)
+}
+
+// TestPushFromReadOnlyDisk: who only sends does not write to the folder.
+func TestPushFromReadOnlyDisk(t *testing.T) {
+	if mountsElsewhere(t) {
+		return
+	}
+	disk := mounted(t, "6m")
+	store := mem.New()
+	p := newPipe(t, store, func(c *transfer.Config) { c.Dir = filepath.Join(disk, "pipe") })
+	p.dir = filepath.Join(disk, "pipe")
+	p.write("a.bin", "a")
+	p.write("d/b.bin", string(noise(1, 1<<20)))
+	require.NoError(t, syscall.Mount("none", disk, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, "size=6m"))
+	p.must(push, 2)
+	require.Equal(t, tree(t, p.dir), contents(t, store))
+	p.must(push, 0)
+}
+
+// TestRemoteDiskFull: what a remote has no room for is an error of that file, the old
+// version stays, and nothing of the new one takes room.
+func TestRemoteDiskFull(t *testing.T) {
+	if mountsElsewhere(t) {
+		return
+	}
+	for name, size := range map[string]int{"in one piece": 2 << 20, "in parts": 12 << 20} {
+		t.Run(name, func(t *testing.T) {
+			disk := mounted(t, "8m")
+			folder := filepath.Join(disk, "remote")
+			require.NoError(t, os.Mkdir(folder, 0o755))
+			p := newPipe(t, openEnd(t, end{Kind: "dir", Folder: folder}))
+			p.write("big.bin", "old")
+			p.write("small.bin", "old")
+			p.must(push, 2)
+			require.NoError(t, os.WriteFile(filepath.Join(disk, "others"), make([]byte, 7<<20), 0o644))
+			p.write("big.bin", string(noise(1, size)))
+			p.write("small.bin", "newer")
+			_, err := p.sync(push)
+			require.ErrorIs(t, err, syscall.ENOSPC)
+			require.ErrorContains(t, err, "big.bin")
+			require.Equal(t, map[string]string{"big.bin": hash([]byte("old")), "small.bin": hash([]byte("newer"))}, tree(t, folder))
+			var free syscall.Statfs_t
+			require.NoError(t, syscall.Statfs(disk, &free))
+			require.Greater(t, free.Bavail*uint64(free.Bsize), uint64(800<<10), "half a file is left behind")
+			require.NoError(t, syscall.Mount("none", disk, "tmpfs", syscall.MS_REMOUNT, "size=40m"))
+			_, err = p.sync(push)
+			require.NoError(t, err)
+			require.Equal(t, tree(t, p.dir), tree(t, folder))
+			p.must(push, 0)
+		})
+	}
 }
 
 // TestFileSizeLimit: a process that may not write such big files does not leave half
@@ -287,6 +378,105 @@ func TestFilesChangeUnderAScan(t *testing.T) {
 	}
 	close(stop)
 	churn.Wait()
+}
+
+// TestSyncedFileChangesUnderAScan: a file that was synced comes and goes. Each plan is
+// made of what it was at some moment, and of the others as they are.
+func TestSyncedFileChangesUnderAScan(t *testing.T) {
+	p := newPipe(t, remote(many(60)))
+	p.must(pull, 60)
+	const key = "dir1/file0001.csv"
+	file := filepath.Join(p.dir, filepath.FromSlash(key))
+	stop := make(chan struct{})
+	var churn sync.WaitGroup
+	churn.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_ = os.Remove(file)
+			_ = os.WriteFile(file, make([]byte, 1+i%100), 0o644)
+			_ = os.Rename(file, file+".away")
+			_ = os.Rename(file+".away", file)
+		}
+	})
+	defer churn.Wait()
+	defer close(stop)
+	for range rounds(100, 2000) {
+		for _, req := range []transfer.Request{pull, push} {
+			for changed, action := range actions(p.plan(req)) {
+				require.Contains(t, []string{key, key + ".away"}, changed, "%s", action)
+			}
+		}
+	}
+}
+
+// TestOrphanChangesUnderARemoval: what somebody writes while orphans are looked for, or
+// right before they are removed, is not removed; what goes by itself is no failure.
+func TestOrphanChangesUnderARemoval(t *testing.T) {
+	changes := map[string]func(t *testing.T, file string){
+		"vanishes": func(t *testing.T, file string) { require.NoError(t, os.Remove(file)) },
+		"is edited": func(t *testing.T, file string) {
+			require.NoError(t, os.WriteFile(file, []byte("precious"), 0o644))
+		},
+		"is replaced": func(t *testing.T, file string) {
+			require.NoError(t, os.WriteFile(file+".new", []byte("precious"), 0o644))
+			require.NoError(t, os.Rename(file+".new", file))
+		},
+	}
+	for name, change := range changes {
+		for _, when := range []string{"during the scan", "before it is removed"} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				store := &rushed{Store: remote(many(20))}
+				p := newPipe(t, store)
+				p.must(pull, 20)
+				backdate(t, p, slices.Collect(maps.Keys(many(20)))...)
+				p.must(pull, 0)
+				file := filepath.Join(p.dir, "dir1", "file0001.csv")
+				require.NoError(t, store.Store.Remove(t.Context(), "dir1/file0001.csv"))
+				require.NoError(t, os.Remove(filepath.Join(p.dir, "dir0", "file0000.csv"))) // removed there first
+				then := sync.OnceFunc(func() { change(t, file) })
+				if when == "during the scan" {
+					store.onList = then
+				} else {
+					store.onStat = then
+				}
+				_, err := p.RemoveOrphans(t.Context(), transfer.OrphanOptions{Apply: true})
+				left := tree(t, p.dir)
+				if name == "vanishes" {
+					require.NoError(t, err)
+					require.NotContains(t, left, "dir1/file0001.csv")
+				} else {
+					require.Equal(t, hash([]byte("precious")), left["dir1/file0001.csv"])
+					delete(left, "dir1/file0001.csv")
+				}
+				require.Len(t, left, 18)
+				require.Len(t, contents(t, store.Store), 18)
+			})
+		}
+	}
+}
+
+// rushed is a store that calls somebody before it lists, or looks at a file.
+type rushed struct {
+	*mem.Store
+	onList, onStat func()
+}
+
+func (r *rushed) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	if r.onList != nil {
+		r.onList()
+	}
+	return r.Store.List(ctx, prefix)
+}
+
+func (r *rushed) Stat(ctx context.Context, key string) (storage.Object, error) {
+	if r.onStat != nil {
+		r.onStat()
+	}
+	return r.Store.Stat(ctx, key)
 }
 
 // TestFolderBecomesALink: nothing is written where a link leads that somebody puts in
