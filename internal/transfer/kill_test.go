@@ -123,10 +123,13 @@ type deed struct {
 }
 
 // do carries the errand out. The bytes are counted below the Sync, which is not asked.
-func (e errand) do(ctx context.Context) (deed, error) { return e.announced(ctx, func() {}) }
+func (e errand) do(ctx context.Context) (deed, error) {
+	return e.announced(ctx, func(transfer.Event) {})
+}
 
-// announced is do, and tells when it is about to move or to remove something.
-func (e errand) announced(ctx context.Context, begins func()) (did deed, err error) {
+// announced is do, and tells what happens; a removal, which has no events, tells when it
+// begins.
+func (e errand) announced(ctx context.Context, tell func(transfer.Event)) (did deed, err error) {
 	var bytes atomic.Int64
 	defer func() { did.Bytes = bytes.Load() }()
 	count := func(_ string, n int) { bytes.Add(int64(max(n, -n))) }
@@ -143,9 +146,9 @@ func (e errand) announced(ctx context.Context, begins func()) (did deed, err err
 	}
 	defer store.Close()
 	cfg := transfer.Config{Store: store, State: filepath.Join(e.Repo, ".d6tpipe", "pipe"), Workers: 4, Range: 1 << 20}
-	cfg.Progress = func(transfer.Event) { begins() }
+	cfg.Progress = tell
 	if e.Op == "remove" { // which has no progress to tell of
-		cfg.Store = &announcer{store, begins}
+		cfg.Store = &announcer{store, func() { tell(transfer.Event{}) }}
 	}
 	if e.Op != "mirror" {
 		cfg.Dir = e.local()
@@ -194,7 +197,8 @@ func runErrand(spec string) int {
 	var e errand
 	err := json.Unmarshal([]byte(spec), &e)
 	if err == nil {
-		_, err = e.announced(context.Background(), sync.OnceFunc(func() { fmt.Println("begins") }))
+		begins := sync.OnceFunc(func() { fmt.Println("begins") })
+		_, err = e.announced(context.Background(), func(transfer.Event) { begins() })
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
