@@ -42,7 +42,7 @@ var errStopped = errors.New("the caller wants no more")
 
 // pages yields page after page. A token that was seen before would make it
 // endless, and so would empty pages. While a page is read the next one is under way:
-// servers take their time over it.
+// servers take their time over it. Two pages take turns in the same memory.
 func (s *Store) pages(ctx context.Context, prefix string, yield func(storage.Object, error) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var next *answer
@@ -51,32 +51,37 @@ func (s *Store) pages(ctx context.Context, prefix string, yield func(storage.Obj
 		next.wait()
 	}()
 	seen := map[string]bool{"": true}
-	for token := ""; ; {
-		body, err := next.of(token)
-		if body == nil && err == nil {
-			body, err = s.page(ctx, prefix, token)
+	var (
+		buf, other bytes.Buffer
+		p          page
+		objects    []storage.Object
+	)
+	now, then := &buf, &other
+	for token := ""; ; now, then = then, now {
+		if err := s.arrive(ctx, next, now, prefix, token); err != nil {
+			return err
+		}
+		next = s.ahead(ctx, then, prefix, nextToken(now.Bytes()))
+		err := p.parse(now.Bytes())
+		if err == nil {
+			objects, err = p.objects(objects, !s.opts.NoSums)
+		}
+		if err == nil {
+			err = yieldPage(ctx, objects, yield)
 		}
 		if err != nil {
 			return err
 		}
-		next = s.ahead(ctx, prefix, nextToken(body))
-		p, err := parsePage(body)
-		if err != nil {
-			return err
-		}
-		if err := s.yieldPage(ctx, p, yield); err != nil {
-			return err
-		}
-		if !*p.IsTruncated {
+		if !*p.truncated {
 			return nil
 		}
-		token = p.NextContinuationToken
+		token = p.token
 		switch {
 		case token == "":
 			return errNoToken
 		case seen[token]:
 			return errOldToken
-		case len(p.Contents) == 0:
+		case len(objects) == 0:
 			return errEmpty
 		}
 		seen[token] = true
@@ -87,19 +92,18 @@ func (s *Store) pages(ctx context.Context, prefix string, yield func(storage.Obj
 type answer struct {
 	token string
 	done  chan struct{}
-	body  []byte
 	err   error
 }
 
 // ahead asks for the page behind a token.
-func (s *Store) ahead(ctx context.Context, prefix, token string) *answer {
+func (s *Store) ahead(ctx context.Context, buf *bytes.Buffer, prefix, token string) *answer {
 	if token == "" {
 		return nil
 	}
 	a := &answer{token: token, done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		a.body, a.err = s.page(ctx, prefix, token)
+		a.err = s.page(ctx, buf, prefix, token)
 	}()
 	return a
 }
@@ -110,13 +114,13 @@ func (a *answer) wait() {
 	}
 }
 
-// of waits for the answer, and returns nothing when it is not the page of token.
-func (a *answer) of(token string) ([]byte, error) {
-	a.wait()
-	if a == nil || a.token != token {
-		return nil, nil
+// arrive waits for the page of token, and asks for it when next is not that one.
+func (s *Store) arrive(ctx context.Context, next *answer, buf *bytes.Buffer, prefix, token string) error {
+	next.wait()
+	if next != nil && next.token == token {
+		return next.err
 	}
-	return a.body, a.err
+	return s.page(ctx, buf, prefix, token)
 }
 
 // nextToken looks for the token in a page that was not parsed yet, "" when it is not
@@ -131,44 +135,43 @@ func nextToken(body []byte) string {
 	return string(token)
 }
 
-func (s *Store) yieldPage(ctx context.Context, p *page, yield func(storage.Object, error) bool) error {
-	p.pack()
-	for i := range p.Contents {
-		e := &p.Contents[i]
+func yieldPage(ctx context.Context, objects []storage.Object, yield func(storage.Object, error) bool) error {
+	for _, o := range objects {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if strings.HasSuffix(e.Key, "/") && *e.Size == 0 {
+		if strings.HasSuffix(o.Key, "/") && o.Size == 0 {
 			continue // the marker of a folder
 		}
-		if !yield(s.listed(e), nil) {
+		if !yield(o, nil) {
 			return errStopped
 		}
 	}
 	return nil
 }
 
-// page asks for a page. The body is not empty.
-func (s *Store) page(ctx context.Context, prefix, token string) ([]byte, error) {
+// page puts a page into buf, which is not empty then.
+func (s *Store) page(ctx context.Context, buf *bytes.Buffer, prefix, token string) error {
 	query := url.Values{"list-type": {"2"}, "encoding-type": {"url"}, "prefix": {prefix}}
 	if token != "" {
 		query.Set("continuation-token", token)
 	}
 	resp, err := s.do(s.request(ctx, http.MethodGet, "", query), emptyHash)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPage+1))
+	buf.Reset()
+	_, err = buf.ReadFrom(io.LimitReader(resp.Body, maxPage+1))
 	switch {
 	case err != nil:
-		return nil, networkError(ctx, err)
+		return networkError(ctx, err)
 	case resp.StatusCode != http.StatusOK:
-		return nil, refusal(resp.StatusCode, body)
-	case len(body) > maxPage:
-		return nil, errTooBig
-	case len(body) == 0:
-		return nil, errNoListing
+		return refusal(resp.StatusCode, buf.Bytes())
+	case buf.Len() > maxPage:
+		return errTooBig
+	case buf.Len() == 0:
+		return errNoListing
 	}
-	return body, nil
+	return nil
 }

@@ -20,20 +20,6 @@ func (s *Store) object(key string, size int64, modified time.Time, etag string) 
 
 const md5Prefix = "md5:"
 
-// listed is object for what a page has.
-func (s *Store) listed(e *entry) storage.Object {
-	obj := storage.Object{Key: e.Key, Size: *e.Size, ModTime: e.LastModified.UTC(), Tag: e.ETag}
-	if !s.opts.NoSums && isMD5(obj.Tag) {
-		obj.Sum = strings.ToLower(e.sum) // which is the same text when there is nothing to lower
-	}
-	return obj
-}
-
-func trimETag(etag string) string {
-	etag = strings.TrimPrefix(etag, "W/")
-	return strings.TrimSuffix(strings.TrimPrefix(etag, `"`), `"`)
-}
-
 // isMD5 tells a plain MD5 from the tag of an object of several parts, "<hex>-N".
 func isMD5(tag string) bool {
 	var sum [md5.Size]byte

@@ -81,7 +81,7 @@ func TestListPages(t *testing.T) {
 	require.Empty(t, l.Refused, "a folder's marker is no object")
 	require.Equal(t, storage.Object{
 		Key: "a b/+éx", Size: 7, ModTime: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), Tag: etag, Sum: "md5:" + etag,
-	}, l.Objects[0])
+	}, l.Objects()[0])
 }
 
 // TestListFaults: whatever is wrong with a page, the listing is not complete and
@@ -331,7 +331,7 @@ func TestRetryAfter(t *testing.T) {
 	retry := storage.Retry(store, storage.RetryPolicy{First: time.Millisecond, OnRetry: func(_, _ string, _ error, wait time.Duration) {
 		waits = append(waits, wait)
 	}})
-	require.Len(t, storagetest.List(t, retry, "").Objects, 1)
+	require.Len(t, storagetest.List(t, retry, "").Objects(), 1)
 	require.Equal(t, []time.Duration{time.Second}, waits)
 
 	for value, want := range map[string]time.Duration{

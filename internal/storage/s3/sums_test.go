@@ -75,7 +75,7 @@ func TestSumsInFront(t *testing.T) {
 	arrived, err := m.Arrived(t.Context(), u)
 	require.NoError(t, err)
 	require.Empty(t, arrived)
-	require.Empty(t, storagetest.List(t, store, "").Objects)
+	require.Empty(t, storagetest.List(t, store, "").Objects())
 
 	part, err := m.Send(t.Context(), u, 0, knowing{bytes.NewReader(data), crc(data)}, int64(len(data)))
 	require.NoError(t, err)
