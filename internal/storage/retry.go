@@ -225,9 +225,11 @@ func (r *retry) list(ctx context.Context, prefix string, seen *yielded, yield fu
 type yielded struct {
 	count int
 	seeds [2]maphash.Seed
-	now   [][2]uint64            // of this attempt
+	now   [][][2]uint64          // of this attempt, in chunks: to grow a list takes two of it
 	done  map[[2]uint64]struct{} // of those before; nil when there are none
 }
+
+const yieldedChunk = 1 << 10
 
 // add reports whether no earlier attempt had the key.
 func (y *yielded) add(key string) bool {
@@ -239,18 +241,25 @@ func (y *yielded) add(key string) bool {
 		return false
 	}
 	y.count++
-	y.now = append(y.now, hash)
+	last := len(y.now) - 1
+	if last < 0 || len(y.now[last]) == yieldedChunk {
+		y.now = append(y.now, make([][2]uint64, 0, yieldedChunk))
+		last++
+	}
+	y.now[last] = append(y.now[last], hash)
 	return true
 }
 
 func (y *yielded) startOver() {
 	if y.done == nil {
-		y.done = make(map[[2]uint64]struct{}, len(y.now))
+		y.done = make(map[[2]uint64]struct{}, y.count)
 	}
-	for _, hash := range y.now {
-		y.done[hash] = struct{}{}
+	for _, chunk := range y.now {
+		for _, hash := range chunk {
+			y.done[hash] = struct{}{}
+		}
 	}
-	y.now = y.now[:0]
+	y.now = nil
 }
 
 func (r *retry) Stat(ctx context.Context, key string) (obj Object, err error) {
