@@ -234,7 +234,7 @@ func (p *Pipe) ScanRemote(ctx context.Context, o ListOptions) (files []File, err
 		if err != nil {
 			return err
 		}
-		for _, obj := range listing.Objects {
+		for obj := range listing.All() {
 			files = append(files, File{Key: obj.Key, Size: obj.Size, ModTime: obj.ModTime, Tag: obj.Tag})
 		}
 		files = o.apply(files)

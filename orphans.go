@@ -100,7 +100,7 @@ func (p *Pipe) DeleteRemote(ctx context.Context, o DeleteOptions) error {
 			if err != nil {
 				return err
 			}
-			for _, obj := range listing.Objects {
+			for obj := range listing.All() {
 				keys = append(keys, obj.Key)
 			}
 		}

@@ -157,7 +157,7 @@ func (s *shared) list() (*tree, error) {
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	s.tree = newTree(l.Objects, s.match)
+	s.tree = newTree(l.Objects(), s.match)
 	return s.tree, nil
 }
 

@@ -26,15 +26,15 @@ var joiners = strings.NewReplacer("\u200c", "", "\u200d", "")
 // would win depends on the order of writing. The result is sorted by key and does
 // not depend on the order of keys; a key that occurs twice collides with itself.
 func Collisions(keys []string) []*KeyError {
-	return slices.SortedFunc(slices.Values(collide(slices.Values(keys))), func(a, b *KeyError) int { return strings.Compare(a.Key, b.Key) })
+	return slices.SortedFunc(slices.Values(collide(len(keys), slices.Values(keys))), func(a, b *KeyError) int { return strings.Compare(a.Key, b.Key) })
 }
 
 type foldedKey struct{ folded, key string }
 
-// collide looks for suspects first, because most listings have none; only keys at
-// or below one are sorted into groups.
-func collide(keys iter.Seq[string]) (refused []*KeyError) {
-	suspects := suspects(keys)
+// collide looks for suspects among n keys first, because most listings have none; only
+// keys at or below one are sorted into groups.
+func collide(n int, keys iter.Seq[string]) (refused []*KeyError) {
+	suspects := suspects(n, keys)
 	if len(suspects) == 0 {
 		return nil
 	}
@@ -57,9 +57,9 @@ func collide(keys iter.Seq[string]) (refused []*KeyError) {
 // suspects returns the folded names that occur twice, and those of files that are
 // folders too. It knows the names by their hashes: one that only shares its hash
 // with another is looked at, and found to be alone.
-func suspects(keys iter.Seq[string]) map[string]bool {
+func suspects(n int, keys iter.Seq[string]) map[string]bool {
 	seed, fold := maphash.MakeSeed(), folder()
-	var files []uint64
+	files := make([]uint64, 0, n)
 	for key := range keys {
 		files = append(files, maphash.String(seed, fold(key)))
 	}

@@ -208,7 +208,7 @@ func TestRetryList(t *testing.T) {
 		}
 		s := storage.Retry(f, storage.RetryPolicy{})
 		l := storagetest.List(t, s, "")
-		require.Len(t, l.Objects, 10, "each once")
+		require.Len(t, l.Objects(), 10, "each once")
 		require.Equal(t, 5, f.calls)
 
 		f.errs = append(temporary(2), fs.ErrPermission)
@@ -521,6 +521,6 @@ func (d doubled) List(context.Context, string) iter.Seq2[storage.Object, error] 
 func TestRetryDoesNotHideDoubledKeys(t *testing.T) {
 	l, err := storage.Collect(t.Context(), storage.Retry(doubled{mem.New()}, storage.RetryPolicy{}), "")
 	require.NoError(t, err)
-	require.Empty(t, l.Objects)
+	require.Empty(t, l.Objects())
 	require.Len(t, l.Refused, 1)
 }

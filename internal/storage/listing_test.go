@@ -52,7 +52,7 @@ func TestCollect(t *testing.T) {
 	l, err := storage.Collect(t.Context(), scripted{objects: objects("b", "../up", "a", "X", "x", "c", "c/d", "dup", "dup", "../up", "CON")}, "")
 	require.NoError(t, err)
 	require.True(t, l.Complete())
-	require.Equal(t, objects("a", "b"), l.Objects)
+	require.Equal(t, objects("a", "b"), l.Objects())
 	require.Equal(t, []string{"../up", "CON", "X", "c", "c/d", "dup", "x"}, refusedKeys(l))
 
 	got, ok := l.Find("b")
@@ -96,7 +96,7 @@ func TestCollectSilentEnd(t *testing.T) {
 	l, err := storage.Collect(ctx, scripted{objects: objects("a")}, "")
 	require.ErrorIs(t, err, context.Canceled)
 	require.False(t, l.Complete())
-	require.Len(t, l.Objects, 1, "what was seen")
+	require.Len(t, l.Objects(), 1, "what was seen")
 }
 
 func TestPrefix(t *testing.T) {
@@ -110,7 +110,7 @@ func TestPrefix(t *testing.T) {
 	}
 	sales, err := storage.Prefix(store, "data/sales")
 	require.NoError(t, err)
-	require.Empty(t, storagetest.List(t, sales, "").Objects, "a missing folder is empty")
+	require.Empty(t, storagetest.List(t, sales, "").Objects(), "a missing folder is empty")
 	storagetest.Put(t, sales, "a/b", []byte("x"))
 	require.Equal(t, []string{"data/sales/a/b"}, storagetest.Keys(storagetest.List(t, store, "")))
 	require.Equal(t, []string{"a/b"}, storagetest.Keys(storagetest.List(t, sales, "a")))
@@ -159,8 +159,8 @@ func BenchmarkCollect(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		l, err := storage.Collect(b.Context(), store, "")
-		if err != nil || len(l.Objects) != 1_000_000 {
-			b.Fatal(len(l.Objects), err)
+		if err != nil || l.Len() != 1_000_000 {
+			b.Fatal(l.Len(), err)
 		}
 	}
 }

@@ -92,7 +92,7 @@ func (s *Sync) changes(ctx context.Context, opt ChangesOptions, yield func(Chang
 		return err
 	}
 	refused := Plan{Refused: there.Refused}
-	for st := range (states{base: w.entries, remote: there.Objects}).each {
+	for st := range (states{base: w.entries, remote: there.Objects()}).each {
 		c, changed := st.change()
 		if !changed || !match(st.Key) || refused.refuses(st.Key) { // a name that is refused is there all the same
 			continue
@@ -137,8 +137,8 @@ func guardChanges(known []Entry, there storage.Listing, match func(string) bool,
 	for i := range known {
 		knew += one(match(known[i].Key))
 	}
-	for i := range there.Objects {
-		has += one(match(there.Objects[i].Key))
+	for o := range there.All() {
+		has += one(match(o.Key))
 	}
 	for _, e := range there.Refused {
 		has += one(match(e.Key))

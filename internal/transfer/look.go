@@ -74,17 +74,15 @@ func (s *Sync) plan(ctx context.Context, req Request) (*Plan, error) {
 
 // ScanRemote lists the remote. An error means that the listing is not complete.
 func (s *Sync) ScanRemote(ctx context.Context) (storage.Listing, error) {
-	l, err := s.scanRemote(ctx, 0)
-	l.Objects = deleteFunc(l.Objects, func(o storage.Object) bool { return !s.cfg.Match(o.Key) })
-	l.Refused = deleteFunc(l.Refused, func(e *storage.KeyError) bool { return !s.cfg.Match(e.Key) })
-	return l, err
+	l, err := s.scanRemote(ctx)
+	return l.Only(s.cfg.Match), err
 }
 
-func (s *Sync) scanRemote(ctx context.Context, about int) (storage.Listing, error) {
+func (s *Sync) scanRemote(ctx context.Context) (storage.Listing, error) {
 	if s.cfg.Store == nil {
 		return storage.Listing{}, errNoStore
 	}
-	l, err := storage.CollectAbout(ctx, s.cfg.Store, "", about)
+	l, err := storage.Collect(ctx, s.cfg.Store, "")
 	if err == nil && !l.Complete() {
 		err = errors.New("transfer: the listing of the remote is not complete")
 	}
@@ -105,8 +103,8 @@ func (s *Sync) look(ctx context.Context) (in states, err error) {
 	in.base = in.known
 	g, inner := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		l, err := s.scanRemote(inner, len(in.known))
-		in.remote, in.refused = l.Objects, l.Refused
+		l, err := s.scanRemote(inner)
+		in.remote, in.refused = l.Objects(), l.Refused
 		return err
 	})
 	g.Go(func() error {

@@ -101,12 +101,12 @@ func (s *Sync) lookAtBoth(ctx context.Context, w *writer) (in states, err error)
 	g, inner := errgroup.WithContext(ctx)
 	var from storage.Listing
 	g.Go(func() (err error) {
-		from, err = storage.CollectAbout(inner, s.cfg.From, "", len(in.known))
+		from, err = storage.Collect(inner, s.cfg.From, "")
 		return err
 	})
 	g.Go(func() error {
-		l, err := s.scanRemote(inner, len(in.known))
-		in.remote, in.refused = l.Objects, l.Refused
+		l, err := s.scanRemote(inner)
+		in.remote, in.refused = l.Objects(), l.Refused
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -116,10 +116,10 @@ func (s *Sync) lookAtBoth(ctx context.Context, w *writer) (in states, err error)
 		return states{}, errors.New("transfer: the listing of the source is not complete")
 	}
 	in.unfit = from.Refused
-	s.origins = from.Objects
-	in.local = make([]LocalFile, len(from.Objects))
-	for i := range from.Objects {
-		in.local[i] = copyable(&from.Objects[i])
+	s.origins = from.Objects()
+	in.local = make([]LocalFile, len(s.origins))
+	for i := range s.origins {
+		in.local[i] = copyable(&s.origins[i])
 	}
 	return in, nil
 }

@@ -206,7 +206,7 @@ func TestRemoveRemoteSynced(t *testing.T) {
 	listing, err := p.ScanRemote(t.Context())
 	require.NoError(t, err)
 	var keys []string
-	for _, o := range listing.Objects {
+	for _, o := range listing.Objects() {
 		keys = append(keys, o.Key)
 	}
 	require.Equal(t, []string{"dir1/file0001.csv", "dir2/file0002.csv", "never-pulled.csv"}, keys)

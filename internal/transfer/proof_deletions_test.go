@@ -150,7 +150,7 @@ func (l *liar) List(ctx context.Context, prefix string) iter.Seq2[storage.Object
 			yield(storage.Object{}, err)
 			return
 		}
-		l.lie.list(all.Objects, l.cancel, yield)
+		l.lie.list(all.Objects(), l.cancel, yield)
 	}
 }
 
@@ -197,7 +197,7 @@ func (p *pen) intact(after string) {
 		store := storage.Retry(l.Store, storage.RetryPolicy{First: time.Millisecond}) // its connections may be cut
 		listing, err := storage.Collect(p.t.Context(), store, "")
 		require.NoError(p.t, err)
-		require.Len(p.t, listing.Objects, safeFiles, after)
+		require.Len(p.t, listing.Objects(), safeFiles, after)
 	}
 }
 
@@ -386,7 +386,7 @@ func (p *pen) removesWhatItShould() {
 	require.NoError(t, mirrors(false)(t.Context(), p))
 	left, err := storage.Collect(t.Context(), p.target.Store, "")
 	require.NoError(t, err)
-	require.Len(t, left.Objects, safeFiles-2)
+	require.Len(t, left.Objects(), safeFiles-2)
 }
 
 // TestDeletionSafetyOfFolders: a folder that is not there, or not the one it was, is
@@ -429,7 +429,7 @@ func TestDeletionSafetyOfFolders(t *testing.T) {
 				}
 				left, err := storage.Collect(t.Context(), p.target.Store, "")
 				require.NoError(t, err)
-				require.Len(t, left.Objects, safeFiles)
+				require.Len(t, left.Objects(), safeFiles)
 			})
 		}
 	}

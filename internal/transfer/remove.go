@@ -148,11 +148,10 @@ func (s *Sync) RemoveRemoteSynced(ctx context.Context) error {
 		}
 		var keys []string
 		synced := map[string]*storage.Object{}
-		for i := range there.Objects {
-			o := &there.Objects[i]
-			if e, known := w.find(o.Key); known && e.there(o) {
+		for o := range there.All() {
+			if e, known := w.find(o.Key); known && e.there(&o) {
 				keys = append(keys, o.Key)
-				synced[o.Key] = o
+				synced[o.Key] = &o
 			}
 		}
 		return s.removeObjects(ctx, w, keys, func(key string) error { return s.removeObject(ctx, synced[key]) })

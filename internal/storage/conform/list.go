@@ -17,11 +17,11 @@ var listCases = []Case{
 	{Name: "List/what Put returned", run: func(t *T, s storage.Store) {
 		obj := t.put(s, "folder/a.csv", []byte("hello"))
 		l := t.list(s, "")
-		equal(t, 1, len(l.Objects), "objects in the listing")
-		t.same(obj, l.Objects[0])
+		equal(t, 1, len(l.Objects()), "objects in the listing")
+		t.same(obj, l.Objects()[0])
 		equal(t, 5, obj.Size, "size")
 		t.that(obj.Tag != "", "wanted a tag, got none")
-		changed := l.Objects[0].ModTime
+		changed := l.Objects()[0].ModTime
 		t.that(time.Since(changed).Abs() < time.Minute, "wanted the time of now, got %v", changed)
 		t.that(changed.Location() == time.UTC, "wanted the time in UTC, got %v", changed)
 	}},
@@ -30,8 +30,8 @@ var listCases = []Case{
 		obj, err := s.Stat(t.ctx, "a")
 		t.noError(err, "stat")
 		l := t.list(s, "")
-		equal(t, 1, len(l.Objects), "objects in the listing")
-		t.same(l.Objects[0], obj)
+		equal(t, 1, len(l.Objects()), "objects in the listing")
+		t.same(l.Objects()[0], obj)
 	}},
 	{Name: "List/a sum is the content's", run: func(t *T, s storage.Store) {
 		data := []byte("hello")
@@ -39,8 +39,8 @@ var listCases = []Case{
 		_, learned, err := readSum(t.ctx, s, obj, 0, -1)
 		t.noError(err, "read")
 		l := t.list(s, "")
-		equal(t, 1, len(l.Objects), "objects in the listing")
-		listed := l.Objects[0].Sum
+		equal(t, 1, len(l.Objects()), "objects in the listing")
+		listed := l.Objects()[0].Sum
 		for _, sum := range []string{obj.Sum, listed, learned} {
 			if sum != "" {
 				equal(t, checksum.Of(algorithm(sum), data), sum, "sum")

@@ -14,8 +14,8 @@ var nameCases = []Case{
 		t.each(len(keys), 4, func(i int) { t.put(s, keys[i], []byte(keys[i])) })
 		l := t.list(s, "")
 		t.sameKeys(keys, Keys(l))
-		t.each(len(l.Objects), 4, func(i int) {
-			obj := l.Objects[i]
+		t.each(len(l.Objects()), 4, func(i int) {
+			obj := l.Objects()[i]
 			equal(t, obj.Key, string(t.get(s, obj)), "content")
 			stat, err := s.Stat(t.ctx, obj.Key)
 			t.noError(err, "stat %.100q", obj.Key)
@@ -60,7 +60,7 @@ var nameCases = []Case{
 func (t *T) hostilePrefixes(s storage.Store) {
 	for _, prefix := range []string{"../", "/", "/etc/", "a/../", "./", "a//", `a\`, "..", "a/./"} {
 		l, err := storage.Collect(t.ctx, s, prefix)
-		t.that(err != nil || len(l.Objects) == 0, "list %q: wanted an error or nothing, got %s", prefix, few(Keys(l)))
+		t.that(err != nil || len(l.Objects()) == 0, "list %q: wanted an error or nothing, got %s", prefix, few(Keys(l)))
 	}
 }
 

@@ -24,8 +24,8 @@ var putCases = []Case{
 		obj := t.put(s, "folder/big", data)
 		t.bytes(data, t.get(s, obj))
 		l := t.list(s, "")
-		equal(t, 1, len(l.Objects), "objects in the listing")
-		t.same(obj, l.Objects[0])
+		equal(t, 1, len(l.Objects()), "objects in the listing")
+		t.same(obj, l.Objects()[0])
 		middle := int64(len(data) * 5 / 9)
 		t.ranges(s, obj, data, [][2]int64{{middle - 5, 10}})
 	}},
@@ -110,9 +110,9 @@ var putCases = []Case{
 	{Name: "Put/many at once", run: func(t *T, s storage.Store) {
 		t.each(32, 32, func(i int) { t.put(s, fmt.Sprintf("same/folder%d/%d", i%3, i), Bytes(uint64(i), 1000+i)) })
 		l := t.list(s, "")
-		equal(t, 32, len(l.Objects), "objects in the listing")
+		equal(t, 32, len(l.Objects()), "objects in the listing")
 		t.each(32, 8, func(i int) {
-			obj := l.Objects[i]
+			obj := l.Objects()[i]
 			t.bytes(Bytes(uint64(obj.Size-1000), int(obj.Size)), t.get(s, obj), "%q", obj.Key)
 		})
 	}},
@@ -126,8 +126,8 @@ var putCases = []Case{
 			}
 		})
 		l := t.list(s, "")
-		equal(t, 1, len(l.Objects), "objects in the listing")
-		obj := l.Objects[0]
+		equal(t, 1, len(l.Objects()), "objects in the listing")
+		obj := l.Objects()[0]
 		t.bytes(Bytes(uint64(obj.Size-int64(size)), int(obj.Size)), t.get(s, obj))
 	}},
 	{Name: "Put/a file and a folder of one name", run: func(t *T, s storage.Store) {

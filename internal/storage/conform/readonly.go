@@ -92,7 +92,7 @@ func (t *T) samples(s storage.Store) []storage.Object {
 	}
 	l, err := storage.Collect(t.ctx, s, "")
 	t.noError(err, "list")
-	objects := slices.DeleteFunc(slices.Clone(l.Objects), func(o storage.Object) bool { return o.Size > sampleSize })
+	objects := slices.DeleteFunc(slices.Clone(l.Objects()), func(o storage.Object) bool { return o.Size > sampleSize })
 	slices.SortStableFunc(objects, func(a, b storage.Object) int { return cmp.Compare(b.Size, a.Size) })
 	if len(objects) == 0 {
 		panic(notApplicable("there is no file of at most 1 MiB"))

@@ -91,7 +91,7 @@ func (r *run) begin(ctx context.Context, store storage.Store) error {
 		return err
 	}
 	l, err := storage.Collect(ctx, folder, "")
-	if err == nil && !r.remote.ReadOnly && len(l.Objects)+len(l.Refused) > 0 {
+	if err == nil && !r.remote.ReadOnly && len(l.Objects())+len(l.Refused) > 0 {
 		err = fmt.Errorf("%w: %s", errNotEmpty, r.remote.Dir)
 	}
 	return err

@@ -267,8 +267,8 @@ func (t *T) gone(s storage.Store, key string) {
 
 // Keys returns the names in a listing, sorted.
 func Keys(l storage.Listing) []string {
-	keys := make([]string, len(l.Objects))
-	for i, obj := range l.Objects {
+	keys := make([]string, len(l.Objects()))
+	for i, obj := range l.Objects() {
 		keys[i] = obj.Key
 	}
 	return keys

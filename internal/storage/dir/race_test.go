@@ -131,7 +131,7 @@ func TestTagsDiffer(t *testing.T) {
 		obj := storagetest.Put(t, store, "a", fmt.Appendf(nil, "%03d", i))
 		require.NotEqual(t, last, obj.Tag)
 		last = obj.Tag
-		require.Equal(t, obj, storagetest.List(t, store, "").Objects[0])
+		require.Equal(t, obj, storagetest.List(t, store, "").Objects()[0])
 	}
 }
 
@@ -155,7 +155,7 @@ func TestTagsDifferInOneTick(t *testing.T) {
 	obj, err := store.Put(t.Context(), "a", spy, 0, storage.Cond{})
 	require.NoError(t, err)
 	require.NotEqual(t, old, obj.Tag)
-	require.Equal(t, obj, storagetest.List(t, store, "").Objects[0])
+	require.Equal(t, obj, storagetest.List(t, store, "").Objects()[0])
 }
 
 // TestConditionsWithinOneStore: no remote of this kind can promise it to all the
@@ -262,7 +262,7 @@ func TestKill(t *testing.T) {
 
 		store := open(t, root)
 		requireNoTemps(t, root)
-		for _, obj := range storagetest.List(t, store, "").Objects {
+		for _, obj := range storagetest.List(t, store, "").Objects() {
 			data := storagetest.Get(t, store, obj)
 			require.True(t, bytes.Equal(data, bytes.Repeat(data[:1], 300_000)), "torn")
 		}

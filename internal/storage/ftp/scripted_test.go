@@ -57,7 +57,7 @@ func TestPassiveHost(t *testing.T) {
 	}
 	store := open(t, ftp.Options{Host: script.Start(t).Addr, Connections: 1})
 	require.Equal(t, "hello", string(storagetest.Get(t, store, storage.Object{Key: "a"})))
-	require.Len(t, storagetest.List(t, store, "").Objects, 1)
+	require.Len(t, storagetest.List(t, store, "").Objects(), 1)
 	mu.Lock()
 	defer mu.Unlock()
 	require.NotEmpty(t, others)
@@ -122,7 +122,7 @@ func TestListFormats(t *testing.T) {
 			}
 			require.NoError(t, err)
 			got := []string{}
-			for _, o := range l.Objects {
+			for _, o := range l.Objects() {
 				got = append(got, fmt.Sprint(o.Key, " ", o.Size))
 			}
 			require.Equal(t, c.want, got)
@@ -229,7 +229,7 @@ func TestNoMLSD(t *testing.T) {
 	require.Equal(t, []string{"x"}, storagetest.Keys(l))
 	obj, err := store.Stat(t.Context(), "x")
 	require.NoError(t, err)
-	require.Equal(t, l.Objects[0], obj)
+	require.Equal(t, l.Objects()[0], obj)
 }
 
 // TestNothingButLIST: without MLST, SIZE and MDTM there is still the size and a
@@ -247,7 +247,7 @@ func TestNothingButLIST(t *testing.T) {
 		return m.on(verb, arg)
 	}
 	store := open(t, ftp.Options{Host: script.Start(t).Addr})
-	obj := storagetest.List(t, store, "").Objects[0]
+	obj := storagetest.List(t, store, "").Objects()[0]
 	stat, err := store.Stat(t.Context(), "x")
 	require.NoError(t, err)
 	require.Equal(t, obj, stat)
@@ -305,7 +305,7 @@ func TestDeafServer(t *testing.T) {
 	script := m.script()
 	script.Deaf = true
 	store := open(t, ftp.Options{Host: script.Start(t).Addr})
-	require.Len(t, storagetest.List(t, store, "").Objects, 5)
+	require.Len(t, storagetest.List(t, store, "").Objects(), 5)
 	obj, err := store.Stat(t.Context(), "1")
 	require.NoError(t, err)
 	require.EqualValues(t, 4, obj.Size)

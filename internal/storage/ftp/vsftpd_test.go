@@ -132,7 +132,7 @@ func TestFullServer(t *testing.T) {
 		})
 	}
 	group.Wait()
-	require.Len(t, storagetest.List(t, store, "").Objects, 32)
+	require.Len(t, storagetest.List(t, store, "").Objects(), 32)
 }
 
 // TestKilledServer: a server that dies in the middle is a temporary failure in both

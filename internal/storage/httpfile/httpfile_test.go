@@ -242,8 +242,8 @@ func checkRead(t *testing.T, store *httpfile.Store, files map[string][]byte, bar
 	require.Equal(t, keys, storagetest.Keys(l))
 	require.Equal(t, []string{"data/b.csv"}, storagetest.Keys(storagetest.List(t, store, "data/")))
 	require.Equal(t, []string{"data/b.csv", "data2/c.csv"}, storagetest.Keys(storagetest.List(t, store, "data")))
-	require.Empty(t, storagetest.List(t, store, "none").Objects)
-	for _, obj := range l.Objects {
+	require.Empty(t, storagetest.List(t, store, "none").Objects())
+	for _, obj := range l.Objects() {
 		data := files[obj.Key]
 		require.EqualValues(t, len(data), obj.Size)
 		require.Equal(t, bare && obj.Sum == "", obj.Tag == "", "a size alone is no version")
@@ -377,9 +377,9 @@ func TestCompleteManifestAsksNothing(t *testing.T) {
 	}
 	s.write(t, "m", []byte(spell["JSON list with all"](files)))
 	store := open(t, s, httpfile.Options{Manifest: "m"})
-	require.Len(t, storagetest.List(t, store, "").Objects, 100)
+	require.Len(t, storagetest.List(t, store, "").Objects(), 100)
 	require.EqualValues(t, 1, s.gets.Load()+s.heads.Load())
-	require.Equal(t, time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC), storagetest.List(t, store, "").Objects[0].ModTime)
+	require.Equal(t, time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC), storagetest.List(t, store, "").Objects()[0].ModTime)
 }
 
 // A single file has the last segment of its address for a name.
@@ -394,7 +394,7 @@ func TestSingleFile(t *testing.T) {
 	store := open(t, s, httpfile.Options{Location: "2026/sales%20report.csv?X-Signature=CANARY"})
 	l := storagetest.List(t, store, "")
 	require.Equal(t, []string{"sales report.csv"}, storagetest.Keys(l))
-	require.Equal(t, "hello", string(storagetest.Get(t, store, l.Objects[0])))
+	require.Equal(t, "hello", string(storagetest.Get(t, store, l.Objects()[0])))
 	require.Equal(t, "X-Signature=CANARY", query.Load())
 	_, err := store.Stat(t.Context(), "other")
 	require.ErrorIs(t, err, fs.ErrNotExist)
@@ -428,7 +428,7 @@ func TestQueryOfAFolder(t *testing.T) {
 		return false
 	})
 	store := open(t, s, httpfile.Options{Location: "in?sig=CANARY", Manifest: "m.json"})
-	obj := storagetest.List(t, store, "").Objects[0]
+	obj := storagetest.List(t, store, "").Objects()[0]
 	require.Equal(t, "hello", string(storagetest.Get(t, store, obj)))
 	require.Zero(t, without.Load())
 	s.act(func(w http.ResponseWriter, _ *http.Request) bool {
@@ -515,7 +515,7 @@ func TestManifests(t *testing.T) {
 				require.ErrorContains(t, err, row.err)
 				require.ErrorContains(t, err, "the manifest "+strings.TrimPrefix(s.url, "http://")+"m")
 				require.False(t, l.Complete())
-				require.Empty(t, l.Objects)
+				require.Empty(t, l.Objects())
 				return
 			}
 			require.NoError(t, err)
@@ -636,7 +636,7 @@ func TestSignedAddress(t *testing.T) {
 		return r.Method == http.MethodHead
 	})
 	store := open(t, s, httpfile.Options{Files: []string{"a", "empty"}})
-	for _, obj := range storagetest.List(t, store, "").Objects {
+	for _, obj := range storagetest.List(t, store, "").Objects() {
 		require.Len(t, storagetest.Get(t, store, obj), int(obj.Size))
 	}
 }
@@ -661,7 +661,7 @@ func TestChanged(t *testing.T) {
 				at := time.Now().Add(-time.Hour)
 				require.NoError(t, os.Chtimes(filepath.Join(s.dir, "a"), at, at))
 				store := open(t, s, httpfile.Options{Manifest: "m"})
-				obj := storagetest.List(t, store, "").Objects[0]
+				obj := storagetest.List(t, store, "").Objects()[0]
 				_, err := read(t.Context(), store, obj, 0, 1)
 				require.NoError(t, err)
 				s.write(t, "a", []byte("new"))
@@ -735,7 +735,7 @@ func TestLyingRanges(t *testing.T) {
 			s := serve(t, &site{etags: true}, withoutTLS)
 			s.write(t, "a.csv", data)
 			store := open(t, s, httpfile.Options{Location: "a.csv"})
-			obj := storagetest.List(t, store, "").Objects[0]
+			obj := storagetest.List(t, store, "").Objects()[0]
 			s.act(row.odd)
 			got, err := read(t.Context(), store, obj, row.off, row.n)
 			if row.want == "" {
@@ -817,7 +817,7 @@ func TestETags(t *testing.T) {
 		return false
 	})
 	store := open(t, s, httpfile.Options{Location: "a"})
-	obj := storagetest.List(t, store, "").Objects[0]
+	obj := storagetest.List(t, store, "").Objects()[0]
 	require.Equal(t, `"`+hexSum([]byte("hello"))[:16]+`"`, obj.Tag)
 	storagetest.Get(t, store, obj)
 	require.Equal(t, obj.Tag, match.Load())
@@ -829,7 +829,7 @@ func TestETags(t *testing.T) {
 		return false
 	})
 	store = open(t, weak, httpfile.Options{Location: "a"})
-	obj = storagetest.List(t, store, "").Objects[0]
+	obj = storagetest.List(t, store, "").Objects()[0]
 	require.Regexp(t, `^\d+-5$`, obj.Tag)
 	require.Equal(t, "hello", string(storagetest.Get(t, store, obj)))
 }
@@ -851,7 +851,7 @@ func TestCompressedFile(t *testing.T) {
 		return true
 	})
 	store := open(t, s, httpfile.Options{Location: "a.csv.gz"})
-	obj := storagetest.List(t, store, "").Objects[0]
+	obj := storagetest.List(t, store, "").Objects()[0]
 	require.Equal(t, "\x1f\x8b compressed", string(storagetest.Get(t, store, obj)))
 }
 
@@ -860,7 +860,7 @@ func TestStreams(t *testing.T) {
 	s := serve(t, &site{odd: whole}, withoutTLS)
 	s.write(t, "a", storagetest.Bytes(1, 1000))
 	store := open(t, s, httpfile.Options{Location: "a"})
-	obj := storagetest.List(t, store, "").Objects[0]
+	obj := storagetest.List(t, store, "").Objects()[0]
 	storagetest.Get(t, store, obj)
 	require.False(t, storage.Streams(store))
 	_, err := read(t.Context(), store, obj, 10, 10)

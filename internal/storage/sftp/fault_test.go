@@ -374,7 +374,7 @@ func TestNamesOnly(t *testing.T) {
 	}})
 	store := open(t, overLocal(t, l))
 	obj := storagetest.Put(t, store, "folder/a", []byte("hello"))
-	require.Equal(t, []storage.Object{obj}, storagetest.List(t, store, "").Objects)
+	require.Equal(t, []storage.Object{obj}, storagetest.List(t, store, "").Objects())
 }
 
 // TestNoKind: a file of which the server does not say what it is cannot be left

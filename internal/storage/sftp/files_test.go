@@ -40,8 +40,8 @@ func TestSymlinks(t *testing.T) {
 		require.NoError(t, os.Symlink(target, filepath.Join(opts.Root, link)))
 	}
 	require.Equal(t, []string{"real/a"}, storagetest.Keys(storagetest.List(t, store, "")))
-	require.Empty(t, storagetest.List(t, store, "dir-out/").Objects)
-	require.Empty(t, storagetest.List(t, store, "dir-in/").Objects)
+	require.Empty(t, storagetest.List(t, store, "dir-out/").Objects())
+	require.Empty(t, storagetest.List(t, store, "dir-in/").Objects())
 
 	m := store.Multipart()
 	for _, key := range []string{"file-in", "file-out", "dangling", "loop", "dir-in", "dir-in/a", "dir-out/evil.csv", "real/up/real/a"} {
@@ -96,7 +96,7 @@ func TestTagsDiffer(t *testing.T) {
 		obj := storagetest.Put(t, store, "a", make([]byte, i%3))
 		require.False(t, seen[obj.Tag], "%s again", obj.Tag)
 		seen[obj.Tag] = true
-		require.Equal(t, obj, storagetest.List(t, store, "").Objects[0])
+		require.Equal(t, obj, storagetest.List(t, store, "").Objects()[0])
 	}
 }
 
