@@ -35,9 +35,11 @@ func checkProtocol(p Protocol) error {
 
 // checkLocation applies the rule for the location of a protocol.
 func checkLocation(p Protocol, location string) error {
+	if isSealed(location) {
+		return nil
+	}
 	reason := ""
 	switch {
-	case isSealed(location):
 	case strings.ContainsFunc(location, unicode.IsControl):
 		reason = "The location must not contain control characters."
 	case p == ProtocolS3 && strings.Contains(location, "://"):
