@@ -1,6 +1,7 @@
 package d6tpipe
 
 import (
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -17,11 +18,12 @@ import (
 // or breaks into it, reads neither where the files lie nor how to get at them. Each
 // field is sealed on its own, with AES-256-GCM under a key that follows from the
 // profile's (HKDF-SHA256), and bound to its record's kind and name and to its own
-// name: a value that is moved to another field or record does not open.
+// name: a value that is moved to another field or record does not open. With each goes
+// the [place] of its record, so that credentials are sent nowhere else.
 const (
-	sealPrefix = "d6tenc1:" // before the base64 of nonce and ciphertext
+	sealPrefix = "d6tenc2:" // before the base64 of nonce and ciphertext
 	sealField  = "d6tenc"   // in the place of what is in an object
-	sealInfo   = "d6tpipe settings 1"
+	sealInfo   = "d6tpipe settings 2"
 )
 
 // Encode returns settings with location, credentials, settings and readParams
@@ -29,6 +31,10 @@ const (
 // stays readable: the repo API needs it. Whoever is to use the pipe needs the same
 // key in the profile; [OpenPipe] decodes with it. A pipe encoded this way has
 // Options.Encrypted set. What is encrypted already stays as it is.
+//
+// Credentials are encrypted for the protocol, remote, location, settings and
+// readParams beside them, and do not open with others: encode a record as a whole, and
+// who changes where the files lie gives the credentials again.
 //
 //	sealed, err := d6tpipe.Encode(cfg, settings)
 //	_, err = api.Pipes().Create(ctx, sealed)
@@ -41,8 +47,9 @@ func Encode[T Record](cfg Config, settings T) (T, error) {
 }
 
 // Decode is the reverse of [Encode]. Fields that are not encrypted stay as they are.
-// With another key, or when a value was moved here from another field or record, the
-// error matches [ErrDamaged] and names the field.
+// With another key, when a value was moved here from another field or record, or when
+// the credentials are encrypted and anything that decides where they go is not what
+// they were encrypted for, the error matches [ErrDamaged] and names the field.
 func Decode[T Record](cfg Config, settings T) (T, error) {
 	err := seal(cfg, &settings, (*sealer).decode)
 	if p, ok := any(&settings).(*PipeSettings); ok && err == nil {
@@ -54,41 +61,76 @@ func Decode[T Record](cfg Config, settings T) (T, error) {
 // seal lets do work on the fields of settings.
 func seal(cfg Config, settings any, do func(s *sealer, f *sealedFields) error) error {
 	var f sealedFields
-	s := &sealer{}
+	s := &sealer{key: cfg.Key, places: map[string]place{}, foreign: map[string]bool{}}
 	switch r := settings.(type) {
 	case *RemoteSettings:
 		s.kind, s.names = "remote", []string{r.Name}
-		f = sealedFields{location: &r.Location, settings: &r.Settings, params: &r.ReadParams,
+		f = sealedFields{protocol: r.Protocol, location: &r.Location, settings: &r.Settings, params: &r.ReadParams,
 			sets: map[string]*Credentials{"readCredentials": &r.ReadCredentials, "writeCredentials": &r.WriteCredentials}}
 	case *PipeSettings:
 		// What a pipe shows may be its parent's.
 		s.kind, s.names = "pipe", []string{r.Name, r.Parent, r.Root}
-		f = sealedFields{location: &r.Location, path: &r.Options.RemotePath, settings: &r.Settings, params: &r.ReadParams,
+		f = sealedFields{protocol: r.Protocol, remote: r.Remote, location: &r.Location, path: &r.Options.RemotePath, settings: &r.Settings, params: &r.ReadParams,
 			sets: map[string]*Credentials{"credentials": &r.Credentials, "readCredentials": &r.ReadCredentials, "writeCredentials": &r.WriteCredentials}}
 	default:
 		return fmt.Errorf("%w: settings of type %T", ErrUnsupported, settings)
 	}
-	s.key = cfg.Key
 	if err := do(s, &f); err != nil {
 		return &Error{Op: "encrypt or decrypt the settings of " + s.kind, Name: s.names[0], Err: err}
 	}
 	return nil
 }
 
-// sealedFields are what is encrypted of a record.
+// sealedFields are what is encrypted of a record, and what decides with it where the
+// files lie.
 type sealedFields struct {
+	protocol         Protocol
+	remote           string
 	location         *string
 	path             *string // holds the location; nil when the record has none
 	settings, params *json.RawMessage
 	sets             map[string]*Credentials
 }
 
+// objects are the fields that hold JSON.
+func (f *sealedFields) objects() map[string]*json.RawMessage {
+	return map[string]*json.RawMessage{"settings": f.settings, "readParams": f.params}
+}
+
+// A place is what a record itself said of where its files lie when it was encrypted;
+// long texts by their hashes.
+type place struct {
+	Protocol Protocol `json:"protocol,omitempty"`
+	Remote   string   `json:"remote,omitempty"`
+	Location string   `json:"location,omitempty"`
+	Settings string   `json:"settings,omitempty"`
+	Params   string   `json:"readParams,omitempty"`
+}
+
+func (f *sealedFields) place() place {
+	return place{f.protocol, f.remote, digestText([]byte(*f.location)), digestText(*f.settings), digestText(*f.params)}
+}
+
+func digestText(text []byte) string {
+	if len(text) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
 // A sealer encrypts and decrypts the fields of one record.
 type sealer struct {
 	kind  string
-	names []string // of the record, and of those that it may show fields of
+	names []string // of the record, and of those that it may show fields of, the nearest first
 	key   Secret
 	aead  cipher.AEAD // nil before it is needed
+
+	place   place            // what is encrypted now belongs to it
+	places  map[string]place // by name, of the records that something was decrypted of
+	torn    bool             // values of one record are of different places
+	foreign map[string]bool  // the fields whose value is another record's
+	secrets bool             // credentials were decrypted
 }
 
 // ready derives the key.
@@ -120,9 +162,19 @@ func (s *sealer) close(field string, plain []byte) (string, error) {
 	if err := s.ready(); err != nil {
 		return "", err
 	}
+	plain, err := encodeJSON(sealedValue{s.place, plain})
+	if err != nil {
+		return "", err
+	}
 	nonce := make([]byte, s.aead.NonceSize())
 	_, _ = rand.Read(nonce) // never fails
 	return sealPrefix + base64.RawURLEncoding.EncodeToString(s.aead.Seal(nonce, nonce, plain, s.bound(s.names[0], field))), nil
+}
+
+// A sealedValue is what is encrypted.
+type sealedValue struct {
+	Place place  `json:"place"`
+	Value []byte `json:"value"`
 }
 
 // open decrypts a value; it may be of any of the fields.
@@ -138,26 +190,129 @@ func (s *sealer) open(value string, fields ...string) ([]byte, error) {
 	nonce, sealed := data[:s.aead.NonceSize()], data[s.aead.NonceSize():]
 	for _, field := range fields {
 		for _, name := range slices.Compact(slices.Sorted(slices.Values(s.names))) {
-			if plain, err := s.aead.Open(nil, nonce, sealed, s.bound(name, field)); err == nil {
-				return plain, nil
+			var v sealedValue
+			if plain, err := s.aead.Open(nil, nonce, sealed, s.bound(name, field)); err == nil && decodeJSON(plain, &v) == nil {
+				s.learn(name, v.Place)
+				s.foreign[field] = name != s.names[0]
+				return v.Value, nil
 			}
 		}
 	}
 	return nil, &kinded{bad, []error{ErrDamaged}}
 }
 
+// learn remembers what the record of that name says of its place.
+func (s *sealer) learn(name string, p place) {
+	if known, ok := s.places[name]; ok && known != p {
+		s.torn = true
+	}
+	s.places[name] = p
+}
+
+// check makes sure that credentials go only where they were encrypted for: whoever
+// runs the repo API can put anything in the place of an encrypted field, or leave it
+// out. What a pipe does not say itself is its parent's.
+func (s *sealer) check(f *sealedFields) error {
+	if !s.secrets {
+		return nil
+	}
+	got := f.place()
+	field := s.expected(got).differs(got)
+	switch {
+	case field != "":
+	case s.torn:
+		field = "location"
+	case !f.pathFits():
+		field = "options"
+	default:
+		return nil
+	}
+	bad := &FieldError{Field: field, Reason: "It is not what the credentials were encrypted for. Who changes it gives the credentials again."}
+	return &kinded{bad, []error{ErrDamaged}}
+}
+
+// expected is the place that the records add up to.
+func (s *sealer) expected(got place) (want place) {
+	for _, name := range s.names {
+		p := s.places[name]
+		want.Protocol = cmp.Or(want.Protocol, p.Protocol)
+		want.Remote = cmp.Or(want.Remote, p.Remote)
+		want.Location = cmp.Or(want.Location, p.Location)
+		want.Settings = cmp.Or(want.Settings, p.Settings)
+	}
+	want.Params = got.Params
+	if own, ok := s.places[s.names[0]]; ok { // nobody inherits them
+		want.Params = own.Params
+	}
+	return want
+}
+
+// differs names a field that is another, "" when there is none.
+func (p place) differs(other place) string {
+	switch {
+	case p.Protocol != other.Protocol:
+		return "protocol"
+	case p.Remote != other.Remote:
+		return "remote"
+	case p.Location != other.Location:
+		return "location"
+	case p.Settings != other.Settings:
+		return "settings"
+	case p.Params != other.Params:
+		return "readParams"
+	}
+	return ""
+}
+
+// pathFits reports whether the path that the repo API has added up lies in the
+// location, where it is more than a folder.
+func (f *sealedFields) pathFits() bool {
+	if f.path == nil || *f.path == "" {
+		return true
+	}
+	switch f.protocol {
+	case ProtocolS3, ProtocolManaged:
+		return strings.HasPrefix(*f.path, "s3://"+*f.location+"/")
+	case ProtocolDir, ProtocolHTTP, ProtocolHTTPS:
+		return strings.HasPrefix(*f.path, strings.TrimSuffix(*f.location, "/")+"/")
+	}
+	return true
+}
+
 func isSealed(value string) bool { return strings.HasPrefix(value, sealPrefix) }
 
+// encode encrypts what is not encrypted yet. What is, of the same record, is encrypted
+// anew with it, because all of it belongs to one place; what is a parent's stays so.
 func (s *sealer) encode(f *sealedFields) error {
-	if *f.location != "" && !isSealed(*f.location) {
+	if !f.anyPlain() {
+		return nil
+	}
+	location, settings := *f.location, *f.settings
+	if err := s.decode(f); err != nil {
+		return err
+	}
+	if s.foreign["location"] {
+		*f.location = ""
+		defer func() { *f.location = location }()
+	}
+	if s.foreign["settings"] {
+		*f.settings = nil
+		defer func() { *f.settings = settings }()
+	}
+	s.place = f.place()
+	return s.encodeOwn(f)
+}
+
+func (s *sealer) encodeOwn(f *sealedFields) error {
+	if *f.location != "" {
 		sealed, err := s.close("location", []byte(*f.location))
 		if err != nil {
 			return err
 		}
 		*f.location = sealed
 	}
-	for name, raw := range map[string]*json.RawMessage{"settings": f.settings, "readParams": f.params} {
-		if len(*raw) == 0 || sealedIn(*raw) != "" {
+	for name, raw := range f.objects() {
+		if len(*raw) == 0 {
 			continue
 		}
 		sealed, err := s.close(name, *raw)
@@ -174,6 +329,37 @@ func (s *sealer) encode(f *sealedFields) error {
 		}
 	}
 	return nil
+}
+
+// anyPlain reports whether anything is there to be encrypted.
+func (f *sealedFields) anyPlain() bool {
+	if *f.location != "" && !isSealed(*f.location) {
+		return true
+	}
+	for _, raw := range f.objects() {
+		if len(*raw) > 0 && sealedIn(*raw) == "" {
+			return true
+		}
+	}
+	for _, set := range f.sets {
+		if set.anyPlain() {
+			return true
+		}
+	}
+	return false
+}
+
+func (c Credentials) anyPlain() bool {
+	for name, v := range c.reveal() {
+		if inner, ok := v.(map[string]any); ok && (name == "read" || name == "write") {
+			if Credentials(inner).anyPlain() {
+				return true
+			}
+		} else if name != sealField {
+			return true
+		}
+	}
+	return false
 }
 
 // encodeSet encrypts credentials. Those for reading and those for writing are sealed
@@ -219,7 +405,7 @@ func (s *sealer) decode(f *sealedFields) error {
 			*f.path = strings.Replace(*f.path, sealed, string(plain), 1)
 		}
 	}
-	for name, raw := range map[string]*json.RawMessage{"settings": f.settings, "readParams": f.params} {
+	for name, raw := range f.objects() {
 		sealed := sealedIn(*raw)
 		if sealed == "" {
 			continue
@@ -235,7 +421,7 @@ func (s *sealer) decode(f *sealedFields) error {
 			return err
 		}
 	}
-	return nil
+	return s.check(f)
 }
 
 // decodeSet decrypts credentials, which may be of any of the fields.
@@ -250,7 +436,7 @@ func (s *sealer) decodeSet(set *Credentials, fields ...string) error {
 		if err := decodeJSON(plain, &out); err != nil {
 			return &FieldError{Field: fields[0], Reason: "What was encrypted is no set of credentials."}
 		}
-		*set = out
+		*set, s.secrets = out, true
 		return nil
 	}
 	for _, role := range []string{"read", "write"} {
@@ -279,16 +465,36 @@ func sealedIn(raw json.RawMessage) string {
 }
 
 // decodeFor decrypts credentials that the repo API has handed out for a role: those
-// of the other role, put in their place, do not open.
+// of the other role, put in their place, do not open. p is the pipe as the API shows it.
 func (p PipeSettings) decodeFor(cfg Config, role Role, set *Credentials) error {
-	if _, sealed := set.reveal()[sealField]; !sealed {
+	if !sealedSet(*set) {
 		return nil
 	}
 	if role != RoleRead {
 		role = RoleWrite
 	}
-	s := &sealer{kind: "pipe", names: []string{p.Name, p.Parent, p.Root}, key: cfg.Key}
-	return s.decodeSet(set, "credentials", "credentials."+string(role))
+	return seal(cfg, &p, func(s *sealer, f *sealedFields) error {
+		if err := s.decodeSet(set, "credentials", "credentials."+string(role)); err != nil {
+			return err
+		}
+		return s.decode(f)
+	})
+}
+
+// decodeFor decrypts a remote. When a pipe has credentials of its own for it, which
+// nobody but its owner can read, the remote must be encrypted too: it decides where
+// they go.
+func (r RemoteSettings) decodeFor(cfg Config, p PipeSettings) (RemoteSettings, error) {
+	err := seal(cfg, &r, func(s *sealer, f *sealedFields) error {
+		s.secrets = sealedSet(p.ReadCredentials) || sealedSet(p.WriteCredentials)
+		return s.decode(f)
+	})
+	return r, err
+}
+
+func sealedSet(set Credentials) bool {
+	_, sealed := set.reveal()[sealField]
+	return sealed
 }
 
 // sealed reports whether any field is encrypted as [Encode] does it.
@@ -302,5 +508,5 @@ func (r RemoteSettings) sealed() bool {
 }
 
 func anySealed(sets ...Credentials) bool {
-	return slices.ContainsFunc(sets, func(set Credentials) bool { return set.reveal()[sealField] != nil })
+	return slices.ContainsFunc(sets, sealedSet)
 }

@@ -116,12 +116,12 @@ func TestSwappedFields(t *testing.T) {
 func TestFlippedBits(t *testing.T) {
 	p, err := d6tpipe.Encode(sealing, sealedPipe())
 	require.NoError(t, err)
-	data, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(p.Location, "d6tenc1:"))
+	data, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(p.Location, "d6tenc2:"))
 	require.NoError(t, err)
 	for range 1000 {
 		bit := rand.IntN(8 * len(data))
 		data[bit/8] ^= 1 << (bit % 8)
-		_, err := d6tpipe.Decode(sealing, d6tpipe.PipeSettings{Name: "sales", Location: "d6tenc1:" + base64.RawURLEncoding.EncodeToString(data)})
+		_, err := d6tpipe.Decode(sealing, d6tpipe.PipeSettings{Name: "sales", Location: "d6tenc2:" + base64.RawURLEncoding.EncodeToString(data)})
 		require.ErrorIs(t, err, d6tpipe.ErrDamaged)
 		data[bit/8] ^= 1 << (bit % 8)
 	}
@@ -133,11 +133,11 @@ func FuzzDecodeSettings(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(p.Location, string(p.Settings))
-	f.Add("d6tenc1:", `{"d6tenc":"d6tenc1:AAAA"}`)
+	f.Add("d6tenc2:", `{"d6tenc":"d6tenc2:AAAA"}`)
 	f.Fuzz(func(t *testing.T, location, settings string) {
 		in := d6tpipe.PipeSettings{Name: "sales", Location: location, Settings: json.RawMessage(settings)}
 		out, err := d6tpipe.Decode(sealing, in)
-		if err == nil && strings.HasPrefix(location, "d6tenc1:") && out.Location != "secret-bucket" {
+		if err == nil && strings.HasPrefix(location, "d6tenc2:") && out.Location != "secret-bucket" {
 			t.Fatalf("%q opened", location)
 		}
 	})

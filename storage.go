@@ -232,6 +232,7 @@ func (c catalogue) Storage(ctx context.Context, pipe string, role Role, renew bo
 			return Storage{}, &Error{Op: "open pipe", Name: pipe, Err: err}
 		}
 	}
+	shown := p
 	p, remote, err = decodeBoth(c.Config(), p, remote)
 	if err != nil {
 		return Storage{}, &Error{Op: "open pipe", Name: pipe, Err: err}
@@ -242,7 +243,7 @@ func (c catalogue) Storage(ctx context.Context, pipe string, role Role, renew bo
 		if credentials, err = c.credentials(ctx, pipe, role, renew); err != nil {
 			return Storage{}, err
 		}
-		if err = p.decodeFor(c.Config(), role, &credentials); err != nil {
+		if err = shown.decodeFor(c.Config(), role, &credentials); err != nil {
 			return Storage{}, &Error{Op: "open pipe", Name: pipe, Err: err}
 		}
 	case role == RoleRead:
@@ -261,9 +262,9 @@ func decodeBoth(cfg Config, p PipeSettings, remote RemoteSettings) (PipeSettings
 	if p.Options.Encrypted && !p.sealed() && remote.Name == "" {
 		return p, remote, fmt.Errorf("%w: its settings were encrypted by a client, in a way that this version does not know", ErrUnsupported)
 	}
-	p, err := Decode(cfg, p)
-	if err == nil {
-		remote, err = Decode(cfg, remote)
+	plain, err := Decode(cfg, p)
+	if err == nil && p.Remote != "" {
+		remote, err = remote.decodeFor(cfg, p)
 	}
-	return p, remote, err
+	return plain, remote, err
 }
