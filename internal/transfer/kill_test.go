@@ -3,6 +3,7 @@ package transfer_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,6 +53,7 @@ type end struct {
 type login struct {
 	Host, User, Password, Fingerprint, Root string
 	Key                                     []byte
+	Connections                             int // of FTP; 0 is its default
 }
 
 func (e end) open() (storage.Store, error) {
@@ -64,7 +66,7 @@ func (e end) open() (storage.Store, error) {
 		if l.Fingerprint != "" {
 			tls = ftp.Explicit
 		}
-		return ftp.New(ftp.Options{Host: l.Host, User: l.User, Password: l.Password, TLS: tls, Fingerprint: l.Fingerprint, Root: l.Root, Dial: e.dial})
+		return ftp.New(ftp.Options{Host: l.Host, User: l.User, Password: l.Password, TLS: tls, Fingerprint: l.Fingerprint, Root: l.Root, Connections: l.Connections, Dial: e.dial})
 	case "http":
 		return httpfile.New(e.HTTP)
 	case "sftp":
@@ -112,6 +114,7 @@ type errand struct {
 	From   end    // of a mirror
 	Repo   string // of the others
 	Force  bool   // removes what was never synced, too
+	Range  int64  // of the Config; 0 is 1 MiB
 }
 
 func (e errand) local() string { return filepath.Join(e.Repo, "pipe") }
@@ -145,7 +148,7 @@ func (e errand) announced(ctx context.Context, tell func(transfer.Event)) (did d
 		return did, err
 	}
 	defer store.Close()
-	cfg := transfer.Config{Store: store, State: filepath.Join(e.Repo, ".d6tpipe", "pipe"), Workers: 4, Range: 1 << 20}
+	cfg := transfer.Config{Store: store, State: filepath.Join(e.Repo, ".d6tpipe", "pipe"), Workers: 4, Range: cmp.Or(e.Range, 1<<20)}
 	cfg.Progress = tell
 	if e.Op == "remove" { // which has no progress to tell of
 		cfg.Store = &announcer{store, func() { tell(transfer.Event{}) }}
