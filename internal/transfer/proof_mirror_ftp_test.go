@@ -1,0 +1,131 @@
+package transfer_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/d6t/d6tpipe-go/internal/faultproxy"
+	"github.com/d6t/d6tpipe-go/internal/storage/ftp/ftptest"
+)
+
+// A ftpMirror copies from vsftpd, over two connections, to S3.
+type ftpMirror struct {
+	errand
+	known map[string]bool
+}
+
+const mirrorBig = 11 << 20 // three parts of S3
+
+func newFTPMirror(t *testing.T) *ftpMirror {
+	server := ftptest.VSFTPD(t)
+	root := server.Folder(t)
+	return &ftpMirror{known: map[string]bool{}, errand: errand{
+		Op: "mirror", Remote: ends["s3"](t)(t), Repo: t.TempDir(),
+		From: end{Kind: "ftp", Folder: filepath.Join(server.Dir, root), Login: login{Host: server.Addr, Root: root, Connections: 2}},
+	}}
+}
+
+func (m *ftpMirror) source() side { return side{folder: m.From.Folder} }
+func (m *ftpMirror) target() side { return side{folder: m.Remote.Folder} }
+
+// publish writes edition n: big files of several parts each, of which half change from
+// one to the next, and small ones. Servers tell times to the second, so that each
+// edition gets one of its own.
+func (m *ftpMirror) publish(t *testing.T, n int) {
+	files := map[string][]byte{}
+	for i := range 4 {
+		of := n - (n+i)%2
+		files[fmt.Sprintf("big/%d.bin", i)] = noise(uint64(10*of+i), mirrorBig+i)
+	}
+	for i := range 6 {
+		files[fmt.Sprintf("d%d/%d.bin", i%2, i)] = noise(uint64(10*n+4+i), 1000*i)
+	}
+	old := m.source().visible(t)
+	for key, data := range files {
+		m.known[key+" "+hash(data)] = true
+		if old[key] == hash(data) {
+			delete(files, key)
+		}
+	}
+	m.source().write(t, files)
+	when := time.Date(2020, 1, 1, 0, 0, n, 0, time.UTC)
+	for key := range maps.Keys(files) {
+		require.NoError(t, os.Chtimes(filepath.Join(m.From.Folder, filepath.FromSlash(key)), when, when))
+	}
+}
+
+// whole: every file that anybody can see is one that was published.
+func (m *ftpMirror) whole(t *testing.T, after string) {
+	t.Helper()
+	for key, sum := range m.target().visible(t) {
+		require.True(t, m.known[key+" "+sum], "torn after %s: %s", after, key)
+	}
+}
+
+// TestKillMirrorFTP kills a mirror at any instant: nothing torn is seen, the next run
+// converges, and the one after it moves nothing, also when the source has changed in
+// between.
+func TestKillMirrorFTP(t *testing.T) {
+	m := newFTPMirror(t)
+	from := faultproxy.StartFTP(t, m.From.Login.Host)
+	m.From.Login.Host = from.Addr
+	for n := range rounds(6, 300) {
+		m.publish(t, n)
+		// Every edition has two big files that are new.
+		m.killedAfter(t, from.Moved, from.Moved()+rand.Int64N(2*mirrorBig-(2<<20)))
+		m.whole(t, "a kill")
+		if n%2 == 1 { // else what was begun goes on with another edition
+			m.converges(t, m.source(), m.target())
+		}
+	}
+}
+
+// TestFaultMirrorFTP breaks the data connections of the source, and the connections to
+// the target, in every way.
+func TestFaultMirrorFTP(t *testing.T) {
+	m := newFTPMirror(t)
+	direct := m.errand
+	from := faultproxy.StartFTP(t, m.From.Login.Host)
+	to := faultproxy.Start(t, m.Remote.S3.Endpoint[len("http://"):])
+	m.From.Login.Host, m.Remote.S3.Endpoint = from.Addr, "http://"+to.Addr
+	n := 0
+	for seed := range uint64(rounds(1, 10)) {
+		for _, f := range tcpFaults(seed + 1) {
+			if f.blind || f.slow() {
+				continue // one byte nobody can know of, and one that only takes time
+			}
+			for name, set := range map[string]func(func(int) faultproxy.Fault){"source": from.Set, "target": to.Set} {
+				if n++; n%rounds(2, 1) != 0 {
+					continue
+				}
+				m.publish(t, n)
+				set(func(n int) faultproxy.Fault {
+					if f.hits(n) {
+						return *f.tcp
+					}
+					return faultproxy.Fault{}
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond) // what stalls is given up
+				start := time.Now()
+				_, err := m.do(ctx)
+				cancel()
+				require.Less(t, time.Since(start), matrixBound, "%s of the %s", f.name, name)
+				m.whole(t, f.name)
+				if err == nil {
+					require.Equal(t, m.source().visible(t), m.target().visible(t), "%s of the %s", f.name, name)
+				}
+				set(nil)
+				healed := direct
+				healed.converges(t, m.source(), m.target())
+			}
+		}
+	}
+}
