@@ -793,7 +793,7 @@ func TestFilesWithoutLength(t *testing.T) {
 
 	s.write(t, "m", fmt.Appendf(nil, `[{"key": "export.csv", "size": %d, "sha256": "%s"}]`, len(data), hexSum(data)))
 	store := open(t, s, httpfile.Options{Manifest: "m"})
-	obj := storagetest.List(t, store, "").Objects[0]
+	obj := storagetest.List(t, store, "").At(0)
 	got, err := store.Stat(t.Context(), "export.csv")
 	require.NoError(t, err)
 	require.Equal(t, obj, got)
