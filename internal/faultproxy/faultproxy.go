@@ -72,7 +72,7 @@ type Proxy struct {
 }
 
 // Start starts a proxy in front of target, an address, that runs until the test
-// ends. Without a target each connection is led where its client says, by [Proxy.Dial].
+// ends. Without a target each connection is led where its client says, by [Through].
 func Start(t testing.TB, target string) *Proxy {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -92,6 +92,9 @@ func Start(t testing.TB, target string) *Proxy {
 	})
 	return p
 }
+
+// Moved returns how many bytes were passed on, both ways.
+func (p *Proxy) Moved() int64 { return p.Up.Load() + p.Down.Load() }
 
 // Set cuts all connections, and asks choose for the fault of each new one; n counts
 // them from 0. A nil choose is no fault.
@@ -131,18 +134,20 @@ func (p *Proxy) accept() {
 	}
 }
 
-// Dial connects to addr through a proxy that has no target, as a protocol wants it
-// that opens connections to ports which the server names.
-func (p *Proxy) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, p.Addr)
-	if err != nil {
-		return nil, err
+// Through dials by way of a proxy that has no target, as a protocol wants it that opens
+// connections to ports which the server names. The proxy may be in another process.
+func Through(proxy string) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, proxy)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := io.WriteString(conn, addr+"\n"); err != nil {
+			_ = conn.Close() // it was refused
+			return nil, err
+		}
+		return conn, nil
 	}
-	if _, err := io.WriteString(conn, addr+"\n"); err != nil {
-		_ = conn.Close() // it was refused
-		return nil, err
-	}
-	return conn, nil
 }
 
 // address is where a connection is to be led. It is read byte by byte: what follows

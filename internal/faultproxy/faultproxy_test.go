@@ -116,7 +116,7 @@ func TestDial(t *testing.T) {
 	p := faultproxy.Start(t, "")
 	p.Set(faultproxy.Always(faultproxy.Fault{Kind: faultproxy.Corrupt, Up: true, At: 1}))
 	for range 2 {
-		conn, err := p.Dial(t.Context(), "tcp", echo(t))
+		conn, err := faultproxy.Through(p.Addr)(t.Context(), "tcp", echo(t))
 		require.NoError(t, err)
 		_, err = conn.Write([]byte("123"))
 		require.NoError(t, err)

@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"iter"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/d6t/d6tpipe-go/internal/faultproxy"
 	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/storage/dir"
 	"github.com/d6t/d6tpipe-go/internal/storage/ftp"
@@ -45,8 +45,7 @@ type end struct {
 	S3     s3.Options
 	Login  login // to a server for files
 	HTTP   httpfile.Options
-
-	dial func(ctx context.Context, network, addr string) (net.Conn, error) // of ftp, within this process
+	Via    string // of ftp: a proxy that leads to wherever it is told
 }
 
 // A login is what the options of sftp and ftp have in common and can be written down.
@@ -66,7 +65,11 @@ func (e end) open() (storage.Store, error) {
 		if l.Fingerprint != "" {
 			tls = ftp.Explicit
 		}
-		return ftp.New(ftp.Options{Host: l.Host, User: l.User, Password: l.Password, TLS: tls, Fingerprint: l.Fingerprint, Root: l.Root, Connections: l.Connections, Dial: e.dial})
+		opts := ftp.Options{Host: l.Host, User: l.User, Password: l.Password, TLS: tls, Fingerprint: l.Fingerprint, Root: l.Root, Connections: l.Connections}
+		if e.Via != "" {
+			opts.Dial = faultproxy.Through(e.Via)
+		}
+		return ftp.New(opts)
 	case "http":
 		return httpfile.New(e.HTTP)
 	case "sftp":

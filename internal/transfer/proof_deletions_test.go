@@ -296,7 +296,7 @@ var farms = map[string]func(t *testing.T) farm{
 		remote := ends["ftp"](t)
 		source, target := remote(t), remote(t)
 		p := faultproxy.Start(t, "")
-		source.dial, target.dial = p.Dial, p.Dial
+		source.Via, target.Via = p.Addr, p.Addr
 		return farm{openEnd(t, source), openEnd(t, target), cuts(), cutter(p)}
 	},
 	"ftp, what it says": func(t *testing.T) farm {

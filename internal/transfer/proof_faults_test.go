@@ -191,7 +191,7 @@ var matrixWires = map[string]func(t *testing.T) func(t *testing.T, f fault) wire
 			w := wire{direct: end{Kind: "ftp", Folder: filepath.Join(server.Dir, root), Login: login{Host: server.Addr, Root: root, Fingerprint: fingerprint}}}
 			w.faulty = w.direct
 			p := faultproxy.Start(t, "") // data connections go to many ports
-			w.faulty.dial = p.Dial
+			w.faulty.Via = p.Addr
 			w.through(p)
 			return w
 		}

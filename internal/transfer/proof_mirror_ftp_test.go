@@ -75,8 +75,8 @@ func (m *ftpMirror) whole(t *testing.T, after string) {
 // between.
 func TestKillMirrorFTP(t *testing.T) {
 	m := newFTPMirror(t)
-	from := faultproxy.StartFTP(t, m.From.Login.Host)
-	m.From.Login.Host = from.Addr
+	from := faultproxy.Start(t, "")
+	m.From.Via = from.Addr
 	for n := range rounds(6, 300) {
 		m.publish(t, n)
 		// Every edition has two big files that are new.
@@ -88,14 +88,13 @@ func TestKillMirrorFTP(t *testing.T) {
 	}
 }
 
-// TestFaultMirrorFTP breaks the data connections of the source, and the connections to
-// the target, in every way.
+// TestFaultMirrorFTP breaks the connections to the source and those to the target, in every way.
 func TestFaultMirrorFTP(t *testing.T) {
 	m := newFTPMirror(t)
 	direct := m.errand
-	from := faultproxy.StartFTP(t, m.From.Login.Host)
+	from := faultproxy.Start(t, "")
 	to := faultproxy.Start(t, m.Remote.S3.Endpoint[len("http://"):])
-	m.From.Login.Host, m.Remote.S3.Endpoint = from.Addr, "http://"+to.Addr
+	m.From.Via, m.Remote.S3.Endpoint = from.Addr, "http://"+to.Addr
 	n := 0
 	for seed := range uint64(rounds(1, 10)) {
 		for _, f := range tcpFaults(seed + 1) {

@@ -30,20 +30,20 @@ type counted struct {
 var countedEnds = map[string]func(t *testing.T, direct end) counted{
 	"s3": func(t *testing.T, direct end) counted {
 		p := faultproxy.Start(t, strings.TrimPrefix(direct.S3.Endpoint, "http://"))
-		c := counted{direct, direct, func() int64 { return p.Up.Load() + p.Down.Load() }}
+		c := counted{direct, direct, p.Moved}
 		c.S3.Endpoint = "http://" + p.Addr
 		return c
 	},
 	"sftp": func(t *testing.T, direct end) counted {
 		p := faultproxy.Start(t, direct.Login.Host)
-		c := counted{direct, direct, func() int64 { return p.Up.Load() + p.Down.Load() }}
+		c := counted{direct, direct, p.Moved}
 		c.Login.Host = p.Addr
 		return c
 	},
 	"ftp": func(t *testing.T, direct end) counted {
-		p := faultproxy.StartFTP(t, direct.Login.Host)
+		p := faultproxy.Start(t, "")
 		c := counted{direct, direct, p.Moved}
-		c.Login.Host = p.Addr
+		c.Via = p.Addr
 		return c
 	},
 }
