@@ -402,7 +402,7 @@ func TestSumsThatAreWrong(t *testing.T) {
 		status(400, "<Error><Code>BadDigest</Code></Error>")(w)
 	})
 	_, err := store.Put(t.Context(), "a", strings.NewReader("x"), 1, storage.Cond{})
-	require.ErrorIs(t, err, storage.ErrTemporary)
+	require.ErrorIs(t, err, storage.ErrCorrupt)
 	require.EqualValues(t, 1, requests.Load())
 }
 
