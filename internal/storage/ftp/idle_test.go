@@ -148,7 +148,7 @@ func TestAnswersAreNotIdle(t *testing.T) {
 	}
 	inBubble(t, script, func(t *testing.T, inner *ftp.Store) {
 		store := storage.Idle(inner, idleFor)
-		require.Len(t, storagetest.List(t, store, "").Objects, 60)
+		require.Len(t, storagetest.List(t, store, "").Objects(), 60)
 		stop = 10
 		begin := time.Now()
 		_, err := storage.Collect(context.Background(), store, "")

@@ -13,8 +13,8 @@ import (
 )
 
 // partSize is what parts of an upload are made of, before it is rounded to the
-// caller's unit.
-const partSize = 16 << 20
+// caller's unit. Between two parts a connection stands still for some round trips.
+const partSize = 32 << 20
 
 // multipart is an upload in parts: a temporary file in the object's folder that
 // grows at its end. Its ID is the file's name.

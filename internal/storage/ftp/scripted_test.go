@@ -162,7 +162,7 @@ func TestDots(t *testing.T) {
 			require.Empty(t, l.Refused)
 			continue
 		}
-		require.Len(t, l.Objects, 6, "1,024 bytes hold five of them and a name")
+		require.Len(t, l.Objects(), 6, "1,024 bytes hold five of them and a name")
 		require.Len(t, l.Refused, 1)
 		require.Equal(t, strings.Repeat(deep+"/", 6), l.Refused[0].Key)
 	}
@@ -551,15 +551,15 @@ func TestAppendingServer(t *testing.T) {
 		m.appends, m.noREST = true, noREST
 		store := open(t, ftp.Options{Host: m.script().Start(t).Addr})
 		parts := store.Multipart()
-		size := int64(16<<20 + 3)
+		size := int64(32<<20 + 3)
 		u, err := parts.Begin(t.Context(), "a", size, 1<<20)
 		require.NoError(t, err)
 		data := make([]byte, size)
-		one, err := parts.Send(t.Context(), u, 0, bytes.NewReader(data[:16<<20]), 16<<20)
+		one, err := parts.Send(t.Context(), u, 0, bytes.NewReader(data[:32<<20]), 32<<20)
 		require.NoError(t, err)
-		two, err := parts.Send(t.Context(), u, 1, bytes.NewReader(data[16<<20:]), 3)
+		two, err := parts.Send(t.Context(), u, 1, bytes.NewReader(data[32<<20:]), 3)
 		require.NoError(t, err)
-		_, err = parts.Send(t.Context(), u, 1, bytes.NewReader(data[16<<20:]), 3)
+		_, err = parts.Send(t.Context(), u, 1, bytes.NewReader(data[32<<20:]), 3)
 		require.ErrorIs(t, err, fs.ErrNotExist)
 		_, err = parts.Arrived(t.Context(), u)
 		require.ErrorIs(t, err, fs.ErrNotExist)

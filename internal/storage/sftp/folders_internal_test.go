@@ -122,7 +122,7 @@ func TestAnswersAreNotIdle(t *testing.T) {
 	server.with(t, func(t *testing.T, s *Store) {
 		l, err := storage.Collect(t.Context(), storage.Idle(s, time.Second), "other")
 		require.NoError(t, err)
-		require.Empty(t, l.Objects)
+		require.Empty(t, l.Objects())
 		_, err = storage.Idle(s, 800*time.Millisecond).Stat(t.Context(), "a")
 		require.ErrorIs(t, err, storage.ErrIdle)
 	})
