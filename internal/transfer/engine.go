@@ -316,7 +316,7 @@ func (r *run) adopt(ctx context.Context, s *Step) (Entry, error) {
 	if err := r.unchanged(s, now); err != nil {
 		return Entry{}, err
 	}
-	if r.plan.decoded {
+	if r.plan.decoded || now.Changed != s.Local.Changed { // another file may have the same size and time
 		return r.proveEqual(ctx, s)
 	}
 	return entryOf(s.Remote, s.Local, s.Local.Sum, s.Local.Checked), nil

@@ -529,3 +529,27 @@ func (f *faulty) Put(ctx context.Context, key string, r io.Reader, size int64, c
 	}
 	return f.Store.Put(ctx, key, r, size, cond)
 }
+
+// A file that is to be recorded as equal may be replaced by one of the same size and
+// time before the plan is applied.
+func TestAdoptLooksAgain(t *testing.T) {
+	store := remote(map[string]string{"b": "v4"})
+	p := newPipe(t, store)
+	p.write("b", "v4")
+	p.write("c", "v0")
+	at := time.Now().Add(-time.Hour)
+	for _, key := range []string{"b", "c"} {
+		require.NoError(t, os.Chtimes(filepath.Join(p.dir, key), at, at))
+	}
+	plan := p.plan(push)
+	require.NoError(t, os.Rename(filepath.Join(p.dir, "c"), filepath.Join(p.dir, "b")))
+	_, err := p.Apply(t.Context(), plan)
+	if runtime.GOOS != "linux" {
+		return // nothing tells
+	}
+	require.ErrorIs(t, err, transfer.ErrConflict)
+	_, err = p.sync(push)
+	require.ErrorIs(t, err, transfer.ErrConflict, "it is still an edit of ours")
+	require.Equal(t, "v0", p.read("b"))
+	require.Equal(t, "v4", stored(t, store, "b"))
+}

@@ -22,13 +22,16 @@ type LocalFile struct {
 	Checked Stamp `json:"checked,omitzero"`
 	// Equal says that the content was seen to be the remote's.
 	Equal bool `json:"equal,omitempty"`
+	// Changed is when the system last changed what it knows of the file, as by a rename
+	// over it; 0 where that cannot be asked.
+	Changed Stamp `json:"-"`
 	// Irregular is a symbolic link, a pipe, a device: it is never followed, read
 	// or pushed.
 	Irregular bool `json:"irregular,omitempty"`
 }
 
 func localFile(key string, info fs.FileInfo) LocalFile {
-	return LocalFile{Key: key, Size: info.Size(), ModTime: StampOf(info.ModTime()), Irregular: !info.Mode().IsRegular()}
+	return LocalFile{Key: key, Size: info.Size(), ModTime: StampOf(info.ModTime()), Changed: changed(info), Irregular: !info.Mode().IsRegular()}
 }
 
 // is reports whether f is still what other was.

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -22,4 +23,13 @@ func syncRoot(at *os.Root) error {
 	}
 	defer dir.Close()
 	return dir.Sync()
+}
+
+// changed is when the system last changed what it knows of a file.
+func changed(info fs.FileInfo) Stamp {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	return Stamp(stat.Ctim.Nano())
 }

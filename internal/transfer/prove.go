@@ -46,7 +46,8 @@ func (r *run) ask(ctx context.Context, s *Step) (*storage.Object, error) {
 	return &o, nil
 }
 
-// proveEqual looks at both sides of a file that a plan from a file says are equal.
+// proveEqual looks at both sides of a file that a plan says are equal, when that may
+// be long ago.
 func (r *run) proveEqual(ctx context.Context, s *Step) (Entry, error) {
 	o, err := r.ask(ctx, s)
 	if err != nil {

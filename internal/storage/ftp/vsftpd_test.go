@@ -207,7 +207,7 @@ func TestTails(t *testing.T) {
 	root := server.Folder(t)
 	store := open(t, ftp.Options{Host: server.Addr, Root: root})
 	m := store.Multipart()
-	data := storagetest.Bytes(5, 3<<24-7)
+	data := storagetest.Bytes(5, 3<<25-7)
 	begin := func() (storage.Upload, string) {
 		u, err := m.Begin(t.Context(), "f/a", int64(len(data)), 1<<20)
 		require.NoError(t, err)
