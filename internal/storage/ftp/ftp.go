@@ -76,6 +76,11 @@ type Options struct {
 	// is open holds one.
 	Connections int
 
+	// PartSize is the size in bytes of the parts of an upload; 0 means 32 MiB. A
+	// connection stands still for some round trips between two parts, and what a
+	// process that dies had sent of a part is sent again.
+	PartSize int64
+
 	// Dial connects; nil means a plain net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
@@ -86,7 +91,10 @@ func (o Options) String() string { return fmt.Sprintf("ftp(%s %s)", o.Host, o.Ro
 // GoString is [Options.String].
 func (o Options) GoString() string { return o.String() }
 
-const defaultConnections = 16
+const (
+	defaultConnections = 16
+	defaultPartSize    = 32 << 20
+)
 
 func (o Options) withDefaults() Options {
 	if o.User == "" {
@@ -97,6 +105,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Connections == 0 {
 		o.Connections = defaultConnections
+	}
+	if o.PartSize == 0 {
+		o.PartSize = defaultPartSize
 	}
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
@@ -125,6 +136,8 @@ func (o Options) validate() error {
 		return invalid("the folder to keep is not one below the root")
 	case o.Connections < 0:
 		return invalid("a negative number of connections")
+	case o.PartSize < 0:
+		return invalid("a negative size of parts")
 	case o.TLS < None || o.TLS > Implicit:
 		return invalid("an unknown TLS mode")
 	case o.TLS == None && (o.Fingerprint != "" || len(o.CA) > 0):

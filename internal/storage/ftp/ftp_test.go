@@ -18,8 +18,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// partSize is smaller than users have it, and tests are faster.
+const partSize = 4 << 20
+
 func open(t *testing.T, opts ftp.Options) *ftp.Store {
 	t.Helper()
+	if opts.PartSize == 0 {
+		opts.PartSize = partSize
+	}
 	store, err := ftp.New(opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })

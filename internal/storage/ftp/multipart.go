@@ -12,10 +12,6 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
-// partSize is what parts of an upload are made of, before it is rounded to the
-// caller's unit. Between two parts a connection stands still for some round trips.
-const partSize = 32 << 20
-
 // multipart is an upload in parts: a temporary file in the object's folder that
 // grows at its end. Its ID is the file's name.
 type multipart struct{ s *Store }
@@ -30,7 +26,7 @@ func (m multipart) Begin(ctx context.Context, key string, size, unit int64) (sto
 	if size == 0 || unit <= 0 {
 		return storage.Upload{}, &fs.PathError{Op: "begin", Path: key, Err: fs.ErrInvalid}
 	}
-	u := storage.Upload{Key: key, ID: tempName(), Size: size, PartSize: max(unit, partSize/unit*unit), Serial: true}
+	u := storage.Upload{Key: key, ID: tempName(), Size: size, PartSize: max(unit, m.s.opts.PartSize/unit*unit), Serial: true}
 	err := m.s.with(ctx, "begin", key, func(c *conn) error {
 		empty := &upload{key: key, path: m.s.path(key), temp: m.temp(u)}
 		return empty.store(c, strings.NewReader(""))

@@ -207,7 +207,7 @@ func TestTails(t *testing.T) {
 	root := server.Folder(t)
 	store := open(t, ftp.Options{Host: server.Addr, Root: root})
 	m := store.Multipart()
-	data := storagetest.Bytes(5, 3<<25-7)
+	data := storagetest.Bytes(5, 3*partSize-7)
 	begin := func() (storage.Upload, string) {
 		u, err := m.Begin(t.Context(), "f/a", int64(len(data)), 1<<20)
 		require.NoError(t, err)
@@ -240,7 +240,7 @@ func TestTails(t *testing.T) {
 	u, path = begin()
 	_, err = m.Finish(t.Context(), u, parts, storage.Cond{})
 	require.Error(t, err, "nothing has arrived")
-	_, err = m.Send(t.Context(), u, 1, bytes.NewReader(data[:1<<24]), 1<<24)
+	_, err = m.Send(t.Context(), u, 1, bytes.NewReader(data[:partSize]), partSize)
 	require.Error(t, err, "the part before is missing")
 	for n := range u.Parts() {
 		send(u, n)

@@ -13,9 +13,6 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
-// partSize is that of an upload's parts, rounded to the unit that is asked for.
-const partSize = 16 << 20
-
 // parts takes objects in parts. An upload is two files in the folder of the
 // target: the temporary file, into which the parts are written at their places in
 // any order, and its marks, a byte for each part. The mark of a part is 1 when the
@@ -65,7 +62,7 @@ func (p parts) Begin(ctx context.Context, key string, size, unit int64) (storage
 	if err := storage.CheckPut(key, size, storage.Cond{}); err != nil {
 		return storage.Upload{}, err
 	}
-	u := storage.Upload{Key: key, ID: randomID(), Size: size, PartSize: max(unit, partSize/max(unit, 1)*unit)}
+	u := storage.Upload{Key: key, ID: randomID(), Size: size, PartSize: max(unit, p.partSize/max(unit, 1)*unit)}
 	err := p.do(ctx, "begin", u, func(t *target) error {
 		for _, name := range []string{t.temp, t.temp + markSuffix} {
 			handle, err := t.create(ctx, name)

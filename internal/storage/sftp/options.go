@@ -32,6 +32,7 @@ type Options struct {
 	Root        string   // an absolute folder on the server, which must exist; "" is "/"
 	Keep        string   // a folder below Root, in the form of a key, that Remove leaves however empty it gets
 	Connections int      // at most so many at once; 0 is 4
+	PartSize    int64    // of uploads, in bytes; 0 is 16 MiB
 
 	// Dial replaces a [net.Dialer].
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -40,6 +41,7 @@ type Options struct {
 const (
 	dialTimeout        = 15 * time.Second
 	defaultConnections = 4
+	defaultPartSize    = 16 << 20
 )
 
 // withDefaults returns o with all that was left out, or what is wrong with it.
@@ -57,6 +59,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Connections <= 0 {
 		o.Connections = defaultConnections
+	}
+	if o.PartSize <= 0 {
+		o.PartSize = defaultPartSize
 	}
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext

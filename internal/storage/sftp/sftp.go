@@ -35,6 +35,7 @@ import (
 // A Store is a [storage.Store] in a folder of an SFTP server. Use [New].
 type Store struct {
 	root, keep string
+	partSize   int64
 	pool       *pool
 	names      locks
 	strays     strays
@@ -57,7 +58,7 @@ func New(opts Options) (*Store, error) {
 		return nil, err
 	}
 	d := &dialer{opts, signer}
-	return &Store{root: opts.Root, keep: opts.Keep, pool: &pool{most: opts.Connections, dial: d.dial}}, nil
+	return &Store{root: opts.Root, keep: opts.Keep, partSize: opts.PartSize, pool: &pool{most: opts.Connections, dial: d.dial}}, nil
 }
 
 // Close implements [storage.Store].

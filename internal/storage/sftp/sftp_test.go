@@ -66,6 +66,7 @@ func TestDecorated(t *testing.T) {
 // fresh opens a store that leaves nothing of its own behind.
 func fresh(t *testing.T, opts sftp.Options) storage.Store {
 	t.Cleanup(func() { requireNoTemps(t, opts.Root) })
+	opts.PartSize = 4 << 20 // which is faster
 	return open(t, opts)
 }
 
