@@ -16,7 +16,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 exec </dev/null
 
-fuzztime=5s timeout=10m quick=
+fuzztime=5s timeout=25m quick=
 case ${1:-} in
   '') ;;
   --quick) quick=1 ;;
