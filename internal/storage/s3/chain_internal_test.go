@@ -52,7 +52,7 @@ func TestMachines(t *testing.T) {
 			return p, nil
 		}})
 		for range 2 {
-			value, err := creds.Get()
+			value, err := creds.GetWithContext(nil)
 			require.ErrorIs(t, err, want)
 			require.Empty(t, value.AccessKeyID)
 		}

@@ -229,7 +229,7 @@ func (s *Store) head(ctx context.Context, key string) (storage.Object, string, e
 	err := s.withSums(func(sums bool) (err error) {
 		req := s.request(ctx, http.MethodHead, key, nil)
 		askForSum(req.Header, sums)
-		resp, err = s.do(req, emptyHash)
+		resp, err = s.do(req, emptyHash) //nolint:bodyclose // it is closed below
 		return err
 	})
 	if err != nil {
