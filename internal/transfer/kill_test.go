@@ -402,7 +402,7 @@ func killRounds(t *testing.T, e errand) {
 	next(0)
 	_, took := e.killed(t, 0)
 	var deaths [tooLate + 1]int
-	for n, want := 1, rounds(4, 150); deaths[inTheMiddle] < want; n++ {
+	for n, want := 1, rounds(2, 150); deaths[inTheMiddle] < want; n++ {
 		require.Less(t, n, 5*want+20, "it is too seldom in the middle that it is killed: %v", deaths)
 		e.restocked(t, from, to, publish)
 		next(n)
