@@ -315,11 +315,9 @@ start_server
 [[ "$*" != *sftp* ]] || start_sftp
 [[ " $*" != *" ftp-"* ]] || start_ftp
 : >"$results"
-made=
+loaded=
 for workload; do
   name=${workload##*-}
-  [[ " $made " != *" $name "* ]] || continue
-  made="$made $name"
   case $name in
     small) make_data small "$small_files" "$small_bytes" ;;
     large) make_data large "$large_files" "$large_bytes" ;;
@@ -330,7 +328,11 @@ for workload; do
     two) make_data two 2 268435456 ;;
     *) echo "run.sh: unknown workload $workload" >&2; exit 2 ;;
   esac
-  case $workload in pull-* | noop-*) load "$name" ;; esac
+  case $workload in pull-* | noop-*)
+    [[ " $loaded " == *" $name "* ]] || load "$name"
+    loaded="$loaded $name"
+    ;;
+  esac
 done
 # Round by round, so that a change of the machine's mood meets all of them.
 for ((run = 0; run < runs; run++)); do
