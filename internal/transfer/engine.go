@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -97,12 +98,11 @@ type run struct {
 
 func (s *Sync) run(ctx context.Context, p *Plan, report *Report, w *writer) (err error) {
 	r := &run{Sync: s, plan: p, report: report, book: w, done: make(chan recorded, s.cfg.Workers)}
-	work, downloads := p.work(s.cfg.Range, s.cfg.Workers)
 	if err := s.sweepUploads(ctx, p.Direction); err != nil {
 		return err
 	}
 	if s.cfg.From == nil {
-		if r.dir, err = openFolder(s.cfg.Dir, downloads); err != nil {
+		if r.dir, err = openFolder(s.cfg.Dir, p.downloads()); err != nil {
 			return err
 		}
 		defer r.dir.close()
@@ -119,31 +119,42 @@ func (s *Sync) run(ctx context.Context, p *Plan, report *Report, w *writer) (err
 	if r.log, err = openJournal(s.cfg.State); err != nil {
 		return err
 	}
-	err = r.all(ctx, min(s.cfg.Workers, work))
+	err = r.all(ctx, p.sizer(s.cfg.Range, s.cfg.Workers))
 	recorded := err == nil || errors.Is(err, ctx.Err())
 	return errors.Join(err, r.log.close(recorded))
 }
 
-// work counts what can be done at a time: steps, and the pieces of big files, of which
-// more than there are workers make no difference.
-func (p *Plan) work(pieces int64, workers int) (n int, downloads bool) {
-	for _, i := range p.todo() {
-		n += 1 + int(min(p.Steps[i].Size/pieces, int64(workers)))
-		downloads = downloads || p.Steps[i].Action == Download
+// downloads reports whether the plan brings a file here.
+func (p *Plan) downloads() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Action == Download })
+}
+
+// sizer begins with half of the workers, and with few when files come that are mostly so
+// big that they are moved in pieces: only who sends waits for the remote after each. It
+// never takes more than there are steps and pieces; of those of one file, more than there
+// are workers make no difference.
+func (p *Plan) sizer(pieces int64, workers int) *sizer {
+	todo := p.todo()
+	work := len(todo)
+	for _, i := range todo {
+		work += int(min(p.Steps[i].Size/pieces, int64(workers)))
 	}
-	return n, downloads
+	start := (workers + 1) / 2
+	if p.Direction == Pull && p.Bytes/int64(max(1, p.Files)) > pieces {
+		start = min(start, fewStreams)
+	}
+	return newSizer(start, min(workers, work))
 }
 
 // all runs the workers, beside them the one that records, and the one that finds
 // out how many workers it takes.
-func (r *run) all(ctx context.Context, workers int) error {
+func (r *run) all(ctx context.Context, size *sizer) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	size := newSizer(workers)
 	r.queue = newQueue(r.plan.todo(), size.workers)
 	defer context.AfterFunc(ctx, r.queue.stop)()
 	var pool sync.WaitGroup
-	for range workers {
+	for range size.most {
 		pool.Go(func() { r.worker(ctx) })
 	}
 	recording, sizing := make(chan error, 1), make(chan struct{})

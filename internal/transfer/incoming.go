@@ -87,7 +87,7 @@ func (s *Sync) askSum(ctx context.Context, store storage.Store, o *storage.Objec
 	return strongest(body, o), body.Close()
 }
 
-// move brings one piece here, block by block.
+// move brings one piece here, some blocks at a time.
 func (in *incoming) move(ctx context.Context, p piece) error {
 	body, err := in.cfg.Store.Open(ctx, *in.step.Remote, p.off, p.n)
 	if err != nil {
@@ -110,21 +110,21 @@ func (in *incoming) learn(body io.Reader) error {
 }
 
 func (in *incoming) read(ctx context.Context, body io.Reader, p piece) error {
-	buf := in.buffers.Get().(*[]byte)
-	defer in.buffers.Put(buf)
+	buf := in.wide.Get().(*[]byte)
+	defer in.wide.Put(buf)
 	for end := p.off + p.n; p.off < end; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		block := (*buf)[:min(blockSize, end-p.off)]
-		n, err := io.ReadFull(body, block)
+		data := (*buf)[:min(int64(len(*buf)), end-p.off)]
+		n, err := io.ReadFull(body, data)
 		if err == io.ErrUnexpectedEOF || err == io.EOF { // of the body, not within an error about the connection
 			return &VerifyError{in.step.Key, "size", decimal(end), decimal(p.off + int64(n))}
 		}
 		if err != nil {
 			return err
 		}
-		if err := in.part.write(int(p.off/blockSize), block); err != nil {
+		if err := in.part.write(int(p.off/blockSize), data); err != nil {
 			return err
 		}
 		p.off += int64(n)

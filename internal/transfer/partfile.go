@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -156,20 +157,32 @@ func readBlockRecord(rec []byte) (i int, crc uint64, ok bool) {
 	return int(binary.LittleEndian.Uint32(rec)), binary.LittleEndian.Uint64(rec[4:]), ok
 }
 
-// write adds a block. It is recorded once the file has it.
+// write adds blocks from i on. They are recorded once the file has them.
 func (p *partFile) write(i int, data []byte) error {
 	off, _ := blockSpan(i, p.size)
 	if _, err := p.data.WriteAt(data, off); err != nil {
 		return err
 	}
-	crc := crcOf(data)
+	var sums []uint64
+	var records []byte
+	for block := range slices.Chunk(data, blockSize) {
+		crc := crcOf(block)
+		records = append(records, blockRecordOf(i+len(sums), crc)...)
+		sums = append(sums, crc)
+	}
 	p.mu.Lock()
-	_, err := p.rec.Write(blockRecordOf(i, crc))
+	_, err := p.rec.Write(records)
 	p.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return p.sums.add(i, data, crc)
+	for n, crc := range sums {
+		block := data[n*blockSize : min((n+1)*blockSize, len(data))]
+		if err := p.sums.add(i+n, block, crc); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *partFile) close() error {

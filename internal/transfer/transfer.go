@@ -148,7 +148,8 @@ func (c Config) validate() error {
 type Sync struct {
 	cfg      Config
 	manifest *manifest
-	buffers  sync.Pool
+	buffers  sync.Pool // of a block
+	wide     sync.Pool // of two: pieces are written faster so, and sent slower
 
 	progress sync.Mutex  // serialises cfg.Progress
 	md5      atomic.Bool // the remote vouches for MD5 sums: worth computing
@@ -178,6 +179,7 @@ func Open(cfg Config) (*Sync, error) {
 	}
 	s := &Sync{cfg: cfg, manifest: newManifest(filepath.Join(cfg.State, manifestName))}
 	s.buffers.New = func() any { b := make([]byte, blockSize); return &b }
+	s.wide.New = func() any { b := make([]byte, 2*blockSize); return &b }
 	if cfg.Store != nil {
 		s.streams = storage.Streams(cfg.Store)
 		s.cfg.Store = storage.Retry(cfg.Store, s.retry())
