@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,17 +154,16 @@ func TestListFaults(t *testing.T) {
 // TestListEnds: a remote that sends empty pages with ever new tokens would keep us
 // for ever.
 func TestListEnds(t *testing.T) {
-	pages := 0
+	var pages atomic.Int64
 	store := script(t, func(w http.ResponseWriter, _ *http.Request) {
-		pages++
-		fmt.Fprint(w, page(more, token(fmt.Sprint(pages))))
+		fmt.Fprint(w, page(more, token(fmt.Sprint(pages.Add(1)))))
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	_, err := storage.Collect(ctx, store, "")
 	require.Error(t, err)
 	require.NotErrorIs(t, err, context.DeadlineExceeded)
-	require.Equal(t, 1, pages)
+	require.LessOrEqual(t, pages.Load(), int64(2), "the one that was read, and the one that was asked for meanwhile")
 }
 
 func status(code int, body string) func(http.ResponseWriter) {
