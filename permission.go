@@ -15,29 +15,35 @@ const Public = "public"
 // A Permission lets one user, or everybody, use a pipe or a remote. It reaches
 // down to child pipes.
 type Permission struct {
-	// Username, Email or User names the grantee; exactly one of them. Username
-	// [Public] is everybody, who can be given [RoleRead] only. An Email
-	// that no account has is an invitation. User is the first generation's word
-	// for Username.
+	// Username, Email, Group or User names the grantee; exactly one of them.
+	// Username [Public] is everybody, who can be given [RoleRead] only. An Email
+	// that no account has is an invitation. Group is organisation/team, and stands
+	// for all its members. User is the first generation's word for Username.
 	Username string `json:"username,omitempty"`
 	Email    string `json:"email,omitempty"`
+	Group    string `json:"group,omitempty"`
 	User     string `json:"user,omitempty"`
 	// Role is what the grantee may do; [RoleRevoke] takes the permission back.
 	Role Role `json:"role"`
 	// Expires is the last day of the permission, in UTC; zero means never.
 	Expires Date `json:"expiration_date,omitzero"`
+	// AcceptUnfiltered says that whoever shares a pipe with a parent and filters knows
+	// that the grantee gets stored credentials, which open more than the filters
+	// let through. A server refuses to share such a pipe otherwise. Where it
+	// manages the storage it enforces filters, and this does not matter.
+	AcceptUnfiltered bool `json:"accept_unfiltered,omitempty"`
 }
 
 // Validate reports the first field that is malformed, as a [*FieldError].
 func (p Permission) Validate() error {
 	named := 0
-	for _, name := range []string{p.Username, p.Email, p.User} {
+	for _, name := range []string{p.Username, p.Email, p.Group, p.User} {
 		if name != "" {
 			named++
 		}
 	}
 	if named != 1 {
-		return &FieldError{Field: "username", Reason: "Name the grantee by exactly one of username and email."}
+		return &FieldError{Field: "username", Reason: "Name the grantee by exactly one of username, email and group."}
 	}
 	if !slices.Contains([]Role{RoleRead, RoleWrite, RoleAdmin, RoleRevoke}, p.Role) {
 		return &FieldError{Field: "role", Reason: "Roles are read, write, admin and revoke."}

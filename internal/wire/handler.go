@@ -69,6 +69,10 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request) (call, error) {
 		return h.accounts(w, r, path[1:])
 	case path[0] == catalog.Pipes || path[0] == catalog.Remotes:
 		return h.records(w, r, path[0], path[1:])
+	case path[0] == "groups":
+		return h.groups(w, r, path[1:])
+	case path[0] == "audit":
+		return h.audit(w, r, path[1:])
 	}
 	return nil, d6tpipe.ErrNotFound
 }
@@ -104,8 +108,9 @@ func (h *handler) root(w http.ResponseWriter, r *http.Request) (call, error) {
 	}, nil
 }
 
-// accounts are POST accounts/, POST accounts/token/ and DELETE accounts/{u}/.
-// The first two ignore the token: the Python client sends a stale one along.
+// accounts are POST accounts/, POST accounts/token/, DELETE accounts/{u}/ and POST
+// accounts/{u}/token/, which resets the token. The first two ignore the token: the
+// Python client sends a stale one along.
 func (h *handler) accounts(w http.ResponseWriter, r *http.Request, path []string) (call, error) {
 	switch {
 	case len(path) == 0:
@@ -114,6 +119,8 @@ func (h *handler) accounts(w http.ResponseWriter, r *http.Request, path []string
 		return h.login(w, r), allow(w, r, http.MethodPost)
 	case len(path) == 1:
 		return h.unregister(r, path[0]), allow(w, r, http.MethodDelete)
+	case len(path) == 2 && path[1] == "token":
+		return h.reset(r, path[0]), allow(w, r, http.MethodPost)
 	}
 	return nil, d6tpipe.ErrNotFound
 }
@@ -147,6 +154,18 @@ func (h *handler) unregister(r *http.Request, username string) call {
 			return answer{}, err
 		}
 		return answer{status: http.StatusNoContent}, s.Unregister(ctx, username)
+	}
+}
+
+// reset answers with a new token; the old one is good for nothing any more.
+func (h *handler) reset(r *http.Request, username string) call {
+	return func(ctx context.Context) (answer, error) {
+		s, err := h.open(ctx, r)
+		if err != nil {
+			return answer{}, err
+		}
+		body, err := s.Do(ctx, catalog.Create, "accounts/"+username+"/token", "", nil)
+		return answer{http.StatusOK, body}, err
 	}
 }
 

@@ -27,11 +27,47 @@ func (h *handler) records(w http.ResponseWriter, r *http.Request, path string, r
 	case len(rest) == 2 && rest[1] == "permissions":
 		t.path += "/" + rest[0] + "/permissions"
 		return t.collection, allow(w, r, http.MethodGet, http.MethodPost)
+	case len(rest) == 2 && rest[1] == "owner":
+		t.path += "/" + rest[0] + "/owner"
+		return t.record, allow(w, r, http.MethodPatch)
+	case len(rest) == 2 && rest[1] == "analytics" && path == catalog.Pipes:
+		t.path += "/" + rest[0] + "/analytics"
+		return t.collection, allow(w, r, http.MethodGet)
+	case len(rest) == 2 && rest[1] == "urls" && path == catalog.Pipes:
+		t.path += "/" + rest[0] + "/urls"
+		return t.collection, allow(w, r, http.MethodPost)
 	case len(rest) == 2 && rest[1] == "credentials" && path == catalog.Pipes:
 		t.path += "/" + rest[0] + "/credentials"
 		return t.credentials, allow(w, r, http.MethodGet)
 	}
 	return nil, d6tpipe.ErrNotFound
+}
+
+// groups are the routes of teams, which have names of two segments.
+func (h *handler) groups(w http.ResponseWriter, r *http.Request, rest []string) (call, error) {
+	t := target{handler: h, w: w, r: r, path: "groups"}
+	if len(rest) == 1 || len(rest) > 1 && !(catalog.IsName(rest[0]) && catalog.IsName(rest[1])) {
+		return nil, d6tpipe.ErrNotFound
+	}
+	switch {
+	case len(rest) == 0:
+		return t.collection, allow(w, r, http.MethodGet, http.MethodPost)
+	case len(rest) == 2:
+		t.name = rest[0] + "/" + rest[1]
+		return t.record, allow(w, r, http.MethodGet, http.MethodDelete)
+	case len(rest) == 3 && rest[2] == "members":
+		t.path += "/" + rest[0] + "/" + rest[1] + "/members"
+		return t.collection, allow(w, r, http.MethodGet, http.MethodPost)
+	}
+	return nil, d6tpipe.ErrNotFound
+}
+
+// audit is the route of what happened.
+func (h *handler) audit(w http.ResponseWriter, r *http.Request, rest []string) (call, error) {
+	if len(rest) > 0 {
+		return nil, d6tpipe.ErrNotFound
+	}
+	return target{handler: h, w: w, r: r, path: "audit"}.collection, allow(w, r, http.MethodGet)
 }
 
 // A target is a request and the resource that it is about.

@@ -39,6 +39,12 @@ func allow(w http.ResponseWriter, r *http.Request, methods ...string) error {
 	return &d6tpipe.StatusError{Status: http.StatusMethodNotAllowed, Message: "Method not allowed."}
 }
 
+// A waiter is an error that knows after how many seconds it is worth trying again.
+type waiter interface {
+	error
+	Seconds() int
+}
+
 // refuse writes err in the contract's form. What an unknown error says stays
 // here: it may name files, hosts or worse.
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
@@ -62,6 +68,9 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Token")
+	}
+	if wait := *new(waiter); errors.As(err, &wait) {
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, wait.Seconds())))
 	}
 	drain(r)
 	write(w, answer{status, []byte(body)})

@@ -37,13 +37,18 @@ type Registration struct {
 // A Session is the repo API as one caller sees it. Besides the collections its
 // Backend has the sub-resources "<collection>/<name>/permissions" (List, and Do
 // with Create) and "pipes/<name>/credentials" (Do with Get; the query is the
-// body, {"role": "read", "renew": true}).
+// body, {"role": "read", "renew": true}). Others answer [d6tpipe.ErrNotFound] where
+// there are none: "<collection>/<name>/owner" (Update), "pipes/<name>/analytics"
+// (List), "pipes/<name>/urls" (Create), "groups" with names of two segments and
+// "groups/<organisation>/<team>/members", "audit" (List), and
+// "accounts/<user>/token" (Create).
 type Session interface {
 	catalog.Backend
 
 	// Authorize reports whether the caller may carry out verb on the record
-	// called name below path, ErrPermission or ErrNotFound otherwise. It is asked before the request's body is read: who may not
-	// write learns nothing about what would be valid.
+	// called name below path, ErrPermission or ErrNotFound otherwise. It is asked
+	// before the request's body is read: who may not write learns nothing about what
+	// would be valid.
 	Authorize(ctx context.Context, verb catalog.Verb, path, name string) error
 	// WhoAmI returns {"username": ..., "message": ...}, or ErrUnauthorized.
 	WhoAmI(ctx context.Context) (json.RawMessage, error)
