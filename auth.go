@@ -2,6 +2,7 @@ package d6tpipe
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -117,6 +118,11 @@ func (c *APIClient) enter(ctx context.Context, op, username string, password Sec
 	if err != nil {
 		return "", err
 	}
+	return c.keep(ctx, raw)
+}
+
+// keep keeps the token of an answer.
+func (c *APIClient) keep(ctx context.Context, raw json.RawMessage) (Secret, error) {
 	var answer struct{ Token string }
 	if err := decodeJSON(raw, &answer); err != nil {
 		return "", badAnswer(err)
@@ -124,7 +130,7 @@ func (c *APIClient) enter(ctx context.Context, op, username string, password Sec
 	if answer.Token == "" {
 		return "", badAnswer(errors.New("it has no token"))
 	}
-	token = Secret(answer.Token)
+	token := Secret(answer.Token)
 	if err := c.server.session.put(ctx, token); err != nil {
 		return token, &Error{Op: "the server gave a token, but it could not be kept: store token", Err: err}
 	}

@@ -1,0 +1,172 @@
+package repo
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/catalog"
+	"github.com/d6t/d6tpipe-go/server/internal/db"
+)
+
+// rank is what somebody may do with a record. Who has a higher one may do what a
+// lower one allows.
+type rank int64
+
+const (
+	nothing rank = iota
+	reads
+	writes
+	administers
+	owns
+)
+
+var ranks = map[d6tpipe.Role]rank{d6tpipe.RoleRead: reads, d6tpipe.RoleWrite: writes, d6tpipe.RoleAdmin: administers}
+
+// role is what a pipe's record calls it: the contract knows read and write.
+func (r rank) role() d6tpipe.Role {
+	if r <= reads {
+		return d6tpipe.RoleRead
+	}
+	return d6tpipe.RoleWrite
+}
+
+// granted are the grants that reach the caller: $1 is the caller's id, $2 today. What
+// is granted to everybody is to read, or nothing.
+const granted = `SELECT record_id, role FROM grants
+	WHERE (expires = '' OR expires >= $2) AND (grantee = 'public' AND role = 1
+		OR $1 <> '' AND (grantee = 'user:' || $1 OR grantee IN (SELECT 'group:' || team_id FROM members WHERE member = 'user:' || $1)))`
+
+// rankOf is the most that a record, its parents and its remote allow. Who owns one
+// of these owns the record: a child belongs to whom its parent belongs to.
+const rankOf = `WITH RECURSIVE up (id, parent_id, owner_id) AS (
+		SELECT id, parent_id, owner_id FROM records WHERE id = $3
+		UNION SELECT r.id, r.parent_id, r.owner_id FROM records r JOIN up ON r.id = up.parent_id)
+	SELECT COALESCE(MAX(CASE WHEN up.owner_id = $1 AND $1 <> '' THEN CAST(4 AS BIGINT) ELSE COALESCE(g.role, 0) END), 0)
+	FROM up LEFT JOIN (` + granted + `) g ON g.record_id = up.id`
+
+// reachable are the records of which the caller may read something, each with the
+// rank that some way to it gives: what is owned or granted, and all below it.
+const reachable = `WITH RECURSIVE mine (id, rank) AS (
+		SELECT id, CAST(4 AS BIGINT) FROM records WHERE owner_id = $1 AND $1 <> ''
+		UNION SELECT record_id, role FROM (` + granted + `) g
+		UNION SELECT r.id, mine.rank FROM records r JOIN mine ON r.parent_id = mine.id AND r.parent_id <> '')
+	SELECT r.name, r.id, r.shown, r.sealed, r.managed, m.rank
+	FROM (SELECT id, MAX(rank) AS rank FROM mine GROUP BY id) m JOIN records r ON r.id = m.id
+	WHERE r.kind = $3 AND r.name > $4 ORDER BY r.name LIMIT $5`
+
+// A row is a record as the database has it.
+type row struct {
+	id, kind, name, owner, parent string
+	managed                       bool
+	body, sealed, shown           string
+	revision                      int64
+}
+
+const columns = `id, kind, name, owner_id, parent_id, managed, body, sealed, shown, revision`
+
+func scanRow(r interface{ Scan(...any) error }) (*row, error) {
+	var x row
+	err := r.Scan(&x.id, &x.kind, &x.name, &x.owner, &x.parent, &x.managed, &x.body, &x.sealed, &x.shown, &x.revision)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, d6tpipe.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &x, nil
+}
+
+// find returns the record of a name.
+func find(ctx context.Context, tx db.Tx, kind, name string) (*row, error) {
+	return scanRow(tx.QueryRowContext(ctx, `SELECT `+columns+` FROM records WHERE kind = $1 AND name = $2`, kind, name))
+}
+
+func byID(ctx context.Context, tx db.Tx, id string) (*row, error) {
+	return scanRow(tx.QueryRowContext(ctx, `SELECT `+columns+` FROM records WHERE id = $1`, id))
+}
+
+// rank is what the caller may do with a record.
+func (s *session) rank(ctx context.Context, tx db.Tx, id string) (r rank, err error) {
+	err = tx.QueryRowContext(ctx, rankOf, s.user.id, s.today(), id).Scan(&r)
+	return r, err
+}
+
+// need returns the record of a name, if the caller may do with it what need says.
+func (s *session) need(ctx context.Context, tx db.Tx, kind, name string, need rank) (*row, rank, error) {
+	x, err := find(ctx, tx, kind, name)
+	if err != nil {
+		return nil, nothing, err
+	}
+	has, err := s.rank(ctx, tx, x.id)
+	switch {
+	case err != nil:
+		return nil, nothing, err
+	case has >= need:
+		return x, has, nil
+	case !s.user.isKnown():
+		return nil, has, d6tpipe.ErrUnauthorized
+	}
+	return nil, has, d6tpipe.ErrPermission
+}
+
+// A resource is a path of the contract, taken apart.
+type resource struct {
+	kind string // "pipes", "remotes", "groups", "audit", "accounts"
+	name string // of the record
+	sub  string // "permissions", "credentials", ...
+}
+
+func parse(path, name string) resource {
+	parts := strings.Split(path, "/")
+	switch {
+	case len(parts) == 4 && parts[0] == "groups":
+		return resource{parts[0], parts[1] + "/" + parts[2], parts[3]}
+	case len(parts) == 3:
+		return resource{parts[0], parts[1], parts[2]}
+	}
+	return resource{parts[0], name, ""}
+}
+
+func (r resource) isRecord() bool { return r.kind == catalog.Pipes || r.kind == catalog.Remotes }
+
+// needs is what a verb on a record, or on what lies below it, takes.
+func (r resource) needs(verb catalog.Verb) rank {
+	switch r.sub {
+	case "":
+		if verb == catalog.Get {
+			return reads
+		}
+		return administers
+	case "credentials", "urls": // which of the roles is asked for is in the request
+		return reads
+	case "owner":
+		return owns
+	}
+	return administers
+}
+
+// Authorize says whether the caller may do it, before the request is read.
+func (s *session) Authorize(ctx context.Context, verb catalog.Verb, path, name string) error {
+	r := parse(path, name)
+	if verb != catalog.Get && s.isDemo() {
+		return refusal(403, "The demo account cannot register pipes.")
+	}
+	if r.isRecord() && r.name != "" {
+		return s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) error {
+			_, _, err := s.need(ctx, tx, r.kind, r.name, r.needs(verb))
+			return err
+		})
+	}
+	if !s.user.isKnown() && (verb != catalog.Get || !r.isRecord()) {
+		return d6tpipe.ErrUnauthorized
+	}
+	return nil
+}
+
+func noObject(field, name string) error {
+	return &d6tpipe.FieldError{Field: field, Reason: fmt.Sprintf("Object with %s=%s does not exist.", field, name)}
+}

@@ -1,0 +1,122 @@
+package repo_test
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/wire"
+	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/db/dbtest"
+	"github.com/d6t/d6tpipe-go/server/internal/repo"
+	"github.com/d6t/d6tpipe-go/server/internal/vault"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+// cheap makes passwords quick to hash.
+var cheap = vault.HasherOptions{Cost: vault.Cost{Memory: 8, Passes: 1, Lanes: 1}}
+
+// clock is a clock that tests set.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) forward(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// keyring makes stub keys and tells what was asked for.
+type keyring struct {
+	mu    sync.Mutex
+	made  int
+	asked []repo.Grant
+}
+
+func (k *keyring) Bucket() string { return "managed" }
+
+func (k *keyring) Credentials(_ context.Context, g repo.Grant) (map[string]any, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.made++
+	k.asked = append(k.asked, g)
+	return map[string]any{
+		"aws_access_key_id": fmt.Sprintf("%s-%d", g.Role, k.made), "aws_secret_access_key": "canary-temporary", "aws_session_token": "",
+	}, nil
+}
+
+func (k *keyring) Sign(_ context.Context, g repo.Grant, method, key string) (string, error) {
+	return "https://files.example.com/" + g.Prefix + key + "?" + method, nil
+}
+
+func (k *keyring) last() repo.Grant {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.asked[len(k.asked)-1]
+}
+
+// A world is a server in a test.
+type world struct {
+	db    *db.DB
+	repo  *repo.Repo
+	keys  *keyring
+	clock *clock
+	url   string
+}
+
+func newWorld(t *testing.T, d *db.DB, change ...func(*repo.Options)) *world {
+	t.Helper()
+	keys, err := vault.Load(t.Context(), vault.Source{Make: filepath.Join(t.TempDir(), "keys", "key")}, "")
+	require.NoError(t, err)
+	hasher, err := vault.NewHasher(cheap)
+	require.NoError(t, err)
+	w := &world{db: d, keys: &keyring{}, clock: &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}}
+	o := repo.Options{
+		DB: d, Keys: keys, Hasher: hasher, Storage: w.keys, Now: w.clock.Now,
+		Throttle: vault.NewThrottle(vault.ThrottleOptions{Registrations: -1, Now: w.clock.Now}),
+		Peer:     func(context.Context) netip.Addr { return netip.MustParseAddr("192.0.2.1") },
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	w.repo = repo.New(o)
+	server := httptest.NewServer(wire.New(w.repo, wire.Options{}))
+	t.Cleanup(server.Close)
+	w.url = server.URL
+	return w
+}
+
+// anybody is a client without a token.
+func (w *world) anybody(t *testing.T) *d6tpipe.APIClient {
+	t.Helper()
+	client, err := d6tpipe.NewAPIClient(d6tpipe.Config{Profile: t.Name(), Server: w.url, Tokens: d6tpipe.MemoryTokens()})
+	require.NoError(t, err)
+	t.Cleanup(client.CloseIdleConnections)
+	return client
+}
+
+// user is a client of a new account.
+func (w *world) user(t *testing.T, name string) *d6tpipe.APIClient {
+	t.Helper()
+	client := w.anybody(t)
+	_, err := client.Register(t.Context(), name, name+"@example.com", d6tpipe.Secret("secret-of-"+name))
+	require.NoError(t, err)
+	return client
+}

@@ -1,0 +1,343 @@
+package repo
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/catalog"
+	"github.com/d6t/d6tpipe-go/internal/jsonfile"
+	"github.com/d6t/d6tpipe-go/server/internal/db"
+)
+
+// manage makes of a record that leaves its files to the server one that lies in a
+// folder of managed storage, and keeps it there. The rules see a bucket like any
+// other.
+func (s *session) manage(x *row, verb catalog.Verb, said refs, in json.RawMessage) (json.RawMessage, error) {
+	fields, err := jsonfile.Parse(in)
+	if len(in) == 0 || err != nil || !catalog.IsName(cmp.Or(said.Name, x.name)) {
+		return in, nil // the rules say what is wrong
+	}
+	bare := x.kind == catalog.Pipes && said.Protocol == "" && text(said.Parent) == "" && text(said.Remote) == ""
+	wants := said.Protocol == d6tpipe.ProtocolManaged || bare && verb == catalog.Create
+	switch {
+	case x.managed:
+		return s.keepManaged(x, verb, said, fields)
+	case !wants:
+		return in, nil
+	case verb != catalog.Create:
+		return nil, &d6tpipe.FieldError{Field: "protocol", Reason: "The files of a record that exists cannot move to managed storage; create another one."}
+	case text(said.Parent) != "" || text(said.Remote) != "":
+		return nil, &d6tpipe.FieldError{Field: "protocol", Reason: "A pipe in managed storage of its own has neither parent nor remote."}
+	case s.o.Storage == nil:
+		return nil, &d6tpipe.FieldError{Field: "protocol", Reason: "This server keeps no files: give a protocol and a location, a remote or a parent."}
+	}
+	x.managed = true
+	// The id keeps files apart of records that had the same names one after the other.
+	location := fmt.Sprintf("%s/%s/%s/%s", s.o.Storage.Bucket(), s.user.name, said.Name, x.id[:8])
+	return place(fields, location)
+}
+
+// place says where the files of a managed record lie.
+func place(fields *jsonfile.Object, location string) (json.RawMessage, error) {
+	quoted, err := json.Marshal(location)
+	if err != nil {
+		return nil, err
+	}
+	fields.Set("protocol", json.RawMessage(`"`+string(d6tpipe.ProtocolS3)+`"`))
+	fields.Set("location", quoted)
+	for _, field := range secrets { // the server makes its own
+		fields.Delete(field)
+	}
+	return fields.MarshalJSON()
+}
+
+// keepManaged lets nobody move a managed record, on purpose or not.
+func (s *session) keepManaged(x *row, verb catalog.Verb, said refs, fields *jsonfile.Object) (json.RawMessage, error) {
+	if text(said.Parent) != "" || text(said.Remote) != "" {
+		return nil, &d6tpipe.FieldError{Field: "parent", Reason: "The files of this pipe are in managed storage; it cannot get a parent or a remote."}
+	}
+	if said.Protocol != "" && said.Protocol != d6tpipe.ProtocolS3 && said.Protocol != d6tpipe.ProtocolManaged {
+		return nil, &d6tpipe.FieldError{Field: "protocol", Reason: "The files of this record are in managed storage and stay there."}
+	}
+	location, err := x.location()
+	if err != nil {
+		return nil, err
+	}
+	if raw, ok := fields.Get("location"); ok && string(raw) != "null" {
+		var to string
+		if json.Unmarshal(raw, &to) != nil || to != "" && to != location {
+			return nil, &d6tpipe.FieldError{Field: "location", Reason: "The files of this record are in managed storage and stay there."}
+		}
+	}
+	return place(fields, location)
+}
+
+// location is where the files of a record of its own lie.
+func (x *row) location() (string, error) {
+	var body struct {
+		Location string `json:"location"`
+	}
+	err := json.Unmarshal([]byte(x.body), &body)
+	return body.Location, err
+}
+
+// managedRoot returns the folder of managed storage in which the files of pipe x
+// lie, if they do: x or its topmost parent is managed, and nothing in between says
+// that they lie elsewhere.
+func (f family) managedRoot(x *row, shown *d6tpipe.PipeSettings) (prefix string, managed bool) {
+	root := x
+	for root.parent != "" && f[root.parent] != nil {
+		root = f[root.parent]
+	}
+	location, err := root.location()
+	if !root.managed || err != nil || shown.Protocol != d6tpipe.ProtocolS3 {
+		return "", false
+	}
+	path, ok := strings.CutPrefix(shown.Options.RemotePath, "s3://")
+	if !ok || !strings.HasPrefix(path, location+"/") {
+		return "", false
+	}
+	_, prefix, _ = strings.Cut(path, "/")
+	return prefix, true
+}
+
+// A handout is a request for the keys of a pipe, looked up.
+type handout struct {
+	row    *row
+	family family
+	shown  d6tpipe.PipeSettings
+	prefix string // in managed storage
+	here   bool   // whether the files are in managed storage
+}
+
+// handout looks up a pipe for somebody who may do with it what role says.
+func (s *session) handout(ctx context.Context, name string, role d6tpipe.Role) (h handout, err error) {
+	if s.isDemo() && role != d6tpipe.RoleRead {
+		return h, d6tpipe.ErrPermission
+	}
+	err = s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+		if h.row, _, err = s.need(ctx, tx, catalog.Pipes, name, ranks[role]); err != nil {
+			return err
+		}
+		h.family = family{}
+		return h.family.add(ctx, tx, h.row)
+	})
+	if err != nil {
+		return h, err
+	}
+	if err := json.Unmarshal([]byte(h.row.shown), &h.shown); err != nil {
+		return h, fmt.Errorf("record %s is damaged: %w", h.row.id, err)
+	}
+	h.prefix, h.here = h.family.managedRoot(h.row, &h.shown)
+	return h, nil
+}
+
+// grant is what the keys of a managed pipe may do.
+func (s *session) grantOf(h handout, role d6tpipe.Role) Grant {
+	g := Grant{Prefix: h.prefix, Role: role, Subject: s.user.name + " " + h.row.name}
+	if own := (d6tpipe.Filter{Include: h.shown.Options.Include, Exclude: h.shown.Options.Exclude}); own.Include != "" || own.Exclude != "" {
+		g.Filters = append(g.Filters, own)
+	}
+	g.Filters = append(g.Filters, h.shown.Filters...)
+	return g
+}
+
+// credentials hands out the keys of a pipe: temporary ones of managed storage,
+// elsewhere what its owner has stored for the role.
+func (s *session) credentials(ctx context.Context, name string, in json.RawMessage) (json.RawMessage, error) {
+	var query catalog.CredentialsQuery
+	if err := json.Unmarshal(in, &query); err != nil {
+		return nil, d6tpipe.ErrInvalid
+	}
+	role := cmp.Or(d6tpipe.Role(query.Role), d6tpipe.RoleRead)
+	h, err := s.handout(ctx, name, role)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.handed(ctx, h, string(role)); err != nil {
+		return nil, err
+	}
+	if h.here {
+		return s.temporary(ctx, s.grantOf(h, role))
+	}
+	rules, err := s.rules(h.family)
+	if err != nil {
+		return nil, err
+	}
+	return rules.Do(ctx, catalog.Get, catalog.Pipes+"/"+name+"/credentials", "", in)
+}
+
+// temporary makes keys for a grant.
+func (s *session) temporary(ctx context.Context, g Grant) (json.RawMessage, error) {
+	if s.o.Storage == nil {
+		return nil, refusal(http.StatusServiceUnavailable, "This server keeps no files any more.")
+	}
+	set, err := s.o.Storage.Credentials(ctx, g)
+	switch {
+	case errors.Is(err, ErrURLsOnly), errors.Is(err, ErrGrant):
+		return nil, refusal(http.StatusNotImplemented, err.Error())
+	case err != nil:
+		return nil, err
+	}
+	return json.Marshal(set)
+}
+
+// handed writes down that keys are handed out, before they are.
+func (s *session) handed(ctx context.Context, h handout, what string) error {
+	return s.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		if err := s.count(ctx, tx, h.row.id, what, 1); err != nil {
+			return err
+		}
+		return s.note(ctx, tx, s.user, event{action: "credentials", kind: h.row.kind, name: h.row.name, record: h.row.id, owner: h.row.owner, detail: what})
+	})
+}
+
+// managedSets are the keys in a managed remote, as the first generation wants them.
+func (s *session) managedSets(ctx context.Context, x *row) (map[string]json.RawMessage, error) {
+	location, err := x.location()
+	if err != nil {
+		return nil, err
+	}
+	_, prefix, _ := strings.Cut(location, "/")
+	sets := map[string]json.RawMessage{}
+	for field, role := range map[string]d6tpipe.Role{"readCredentials": d6tpipe.RoleRead, "writeCredentials": d6tpipe.RoleWrite} {
+		if sets[field], err = s.temporary(ctx, Grant{Prefix: prefix + "/", Role: role, Subject: s.user.name + " " + x.name}); err != nil {
+			return nil, err
+		}
+	}
+	return sets, nil
+}
+
+// mostURLs is how many are made at a time.
+const mostURLs = 1000
+
+// urls makes URLs for single files of a managed pipe.
+func (s *session) urls(ctx context.Context, name string, in json.RawMessage) (json.RawMessage, error) {
+	var form struct {
+		Method string   `json:"method"`
+		Keys   []string `json:"keys"`
+	}
+	if err := json.Unmarshal(in, &form); err != nil {
+		return nil, d6tpipe.ErrInvalid
+	}
+	role := d6tpipe.RoleRead
+	switch form.Method {
+	case "", http.MethodGet, http.MethodHead:
+		form.Method = cmp.Or(form.Method, http.MethodGet)
+	case http.MethodPut, http.MethodDelete:
+		role = d6tpipe.RoleWrite
+	default:
+		return nil, &d6tpipe.FieldError{Field: "method", Reason: "Methods are GET, HEAD, PUT and DELETE."}
+	}
+	if len(form.Keys) == 0 || len(form.Keys) > mostURLs {
+		return nil, &d6tpipe.FieldError{Field: "keys", Reason: fmt.Sprintf("Name 1 to %d keys.", mostURLs)}
+	}
+	h, err := s.handout(ctx, name, role)
+	if err != nil {
+		return nil, err
+	}
+	if !h.here || s.o.Storage == nil {
+		return nil, refusal(http.StatusNotImplemented, "URLs are made for pipes in managed storage only.")
+	}
+	if err := s.handed(ctx, h, "url "+string(role)); err != nil {
+		return nil, err
+	}
+	urls := map[string]string{}
+	for _, key := range form.Keys {
+		url, err := s.o.Storage.Sign(ctx, s.grantOf(h, role), form.Method, key)
+		if errors.Is(err, ErrGrant) {
+			return nil, refusal(http.StatusForbidden, err.Error())
+		}
+		if err != nil {
+			return nil, err
+		}
+		urls[key] = url
+	}
+	return json.Marshal(map[string]any{"urls": urls})
+}
+
+// forgetManaged puts the folders of managed records that are about to be removed on
+// the list of what is to be cleaned up, with the time.
+func (s *session) forgetManaged(ctx context.Context, tx db.Tx, where string, arg string) error {
+	rows, err := tx.QueryContext(ctx, `SELECT id, body FROM records WHERE managed AND `+where, arg)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	gone := map[string]string{}
+	for rows.Next() {
+		var x row
+		if err := rows.Scan(&x.id, &x.body); err != nil {
+			return err
+		}
+		location, err := x.location()
+		if err != nil {
+			return err
+		}
+		_, prefix, _ := strings.Cut(location, "/")
+		gone[x.id] = prefix + "/"
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for id, prefix := range gone {
+		value, err := json.Marshal(Leftover{ID: id, Prefix: prefix, Since: s.now()})
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `INSERT INTO meta (key, value) VALUES ($1, $2)`, leftoverKey+id, string(value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const leftoverKey = "leftover:"
+
+// A Leftover is a folder of managed storage whose record is gone.
+type Leftover struct {
+	ID     string `json:"id"`
+	Prefix string `json:"prefix"`
+	Since  int64  `json:"since"` // Unix microseconds
+}
+
+// Leftovers lists what was left before a time.
+func (r *Repo) Leftovers(ctx context.Context, before int64) (all []Leftover, err error) {
+	err = r.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) error {
+		all = nil
+		rows, err := tx.QueryContext(ctx, `SELECT value FROM meta WHERE key >= $1 AND key < $2 ORDER BY key`, leftoverKey, strings.TrimSuffix(leftoverKey, ":")+";")
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var value string
+			var l Leftover
+			if err := rows.Scan(&value); err != nil {
+				return err
+			}
+			if err := json.Unmarshal([]byte(value), &l); err != nil {
+				return err
+			}
+			if l.Since < before {
+				all = append(all, l)
+			}
+		}
+		return rows.Err()
+	})
+	return all, err
+}
+
+// Cleaned says that a leftover's files are gone.
+func (r *Repo) Cleaned(ctx context.Context, l Leftover) error {
+	return r.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM meta WHERE key = $1`, leftoverKey+l.ID)
+		return err
+	})
+}

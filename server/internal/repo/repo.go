@@ -1,0 +1,125 @@
+// Package repo is the repo API with accounts: the [wire.Service] over a database.
+// It decides who may do what. What a record is, and what a request makes of it, are
+// the rules of the SDK's catalogue, [d6tpipe.Records]; how bytes are sealed is
+// package vault's business, and where managed files lie the storage's.
+package repo
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/wire"
+	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/vault"
+)
+
+// Demo is the name of the account that everybody may use and that can change nothing.
+const Demo = "demo"
+
+// Storage is what a Repo wants of managed storage.
+type Storage interface {
+	// Bucket is where the files of all managed pipes lie, each pipe's in a folder.
+	Bucket() string
+	// Credentials returns keys for a grant, as keyword arguments of boto3.
+	Credentials(ctx context.Context, g Grant) (map[string]any, error)
+	// Sign returns a URL for one key of a grant.
+	Sign(ctx context.Context, g Grant, method, key string) (string, error)
+}
+
+// A Grant says what keys of managed storage may do.
+type Grant struct {
+	Prefix  string // the pipe's folder, with a slash at its end
+	Role    d6tpipe.Role
+	Filters []d6tpipe.Filter // relative to Prefix; a key must pass all of them
+	Subject string           // who asked, for logs
+}
+
+// Errors of a [Storage] that callers hear of.
+var (
+	// ErrGrant says that the storage cannot enforce a grant; its text is for users.
+	ErrGrant = errors.New("the storage cannot grant this")
+	// ErrURLsOnly says that the storage hands out no keys.
+	ErrURLsOnly = errors.New("this server hands out URLs for single files only, at urls/")
+)
+
+// Options are what a Repo is made of.
+type Options struct {
+	DB       *db.DB
+	Keys     *vault.Keys
+	Hasher   *vault.Hasher
+	Throttle *vault.Throttle
+	Storage  Storage // nil: there are no managed pipes
+	// Closed keeps strangers from opening accounts.
+	Closed bool
+	// Demo makes the account demo read-only.
+	Demo bool
+	// Message is what users read when they connect.
+	Message string
+	// Peer tells from where a request comes; nil is nobody's address.
+	Peer func(ctx context.Context) netip.Addr
+	// Now is the clock; time.Now.
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// A Repo is a [wire.Service]. It keeps nothing in memory that another replica on
+// the same database would miss.
+type Repo struct {
+	o Options
+}
+
+var _ wire.Service = (*Repo)(nil)
+
+// New returns the service.
+func New(o Options) *Repo {
+	if o.Peer == nil {
+		o.Peer = func(context.Context) netip.Addr { return netip.Addr{} }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Repo{o}
+}
+
+func (r *Repo) now() int64 { return r.o.Now().UnixMicro() }
+
+// today is the day that permissions are compared with.
+func (r *Repo) today() string { return d6tpipe.DateOf(r.o.Now().UTC()).String() }
+
+// refusal is an answer in words of our own.
+func refusal(status int, text string) error {
+	return &d6tpipe.StatusError{Status: status, Message: text}
+}
+
+// later is a refusal after which it is worth trying again.
+type later struct {
+	error
+	seconds int
+}
+
+func (l *later) Seconds() int  { return l.seconds }
+func (l *later) Unwrap() error { return l.error }
+
+// busy says in the contract's terms that the server is asked for too much.
+func busy(err error) error {
+	var throttled *vault.ThrottledError
+	switch {
+	case errors.As(err, &throttled):
+		return &later{refusal(http.StatusTooManyRequests, "Too many attempts; try again later."), throttled.Seconds()}
+	case errors.Is(err, vault.ErrBusy):
+		return &later{refusal(http.StatusServiceUnavailable, "The server is busy, try again later."), 2}
+	}
+	return err
+}
+
+func taken(field string) error {
+	return &d6tpipe.FieldError{Field: field, Reason: "This field must be unique.", Kind: d6tpipe.ErrExists}
+}

@@ -1,0 +1,113 @@
+package repo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/catalog"
+	"github.com/d6t/d6tpipe-go/internal/wire"
+	"github.com/d6t/d6tpipe-go/server/internal/db"
+)
+
+// A session is the service as one user sees it.
+type session struct {
+	*Repo
+	user user
+}
+
+var _ wire.Session = (*session)(nil)
+
+// page is how many records are read at a time.
+const page = 500
+
+// List lists a collection, or what lies below a record.
+func (s *session) List(ctx context.Context, path, after string) (rows []json.RawMessage, next string, err error) {
+	r := parse(path, "")
+	err = s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+		rows, next, err = s.list(ctx, tx, r, after)
+		return err
+	})
+	return rows, next, err
+}
+
+func (s *session) list(ctx context.Context, tx db.Tx, r resource, after string) (rows []json.RawMessage, next string, err error) {
+	switch {
+	case r.isRecord() && r.name == "":
+		return s.records(ctx, tx, r.kind, after)
+	case r.isRecord() && r.sub == "permissions":
+		rows, err = s.permissions(ctx, tx, r)
+	case r.kind == catalog.Pipes && r.sub == "analytics":
+		rows, err = s.analytics(ctx, tx, r)
+	case r.kind == "groups" && r.sub == "members":
+		rows, err = s.members(ctx, tx, r.name)
+	case r.kind == "groups" && r.sub == "":
+		rows, err = s.teams(ctx, tx)
+	case r.kind == "audit":
+		rows, err = s.audited(ctx, tx)
+	default:
+		err = d6tpipe.ErrNotFound
+	}
+	return rows, "", err
+}
+
+// Do carries out a verb. Who may do it is looked at again, in the transaction
+// that does it.
+func (s *session) Do(ctx context.Context, verb catalog.Verb, path, name string, in json.RawMessage) (out json.RawMessage, err error) {
+	r := parse(path, name)
+	switch {
+	case r.kind == "accounts" && r.sub == "token":
+		return s.resetToken(ctx, r.name)
+	case r.isRecord() && r.sub == "" && verb == catalog.Get:
+		err = s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+			out, err = s.get(ctx, tx, r)
+			return err
+		})
+		return out, err
+	case r.kind == catalog.Pipes && r.sub == "credentials":
+		return s.credentials(ctx, r.name, in)
+	case r.kind == catalog.Pipes && r.sub == "urls":
+		return s.urls(ctx, r.name, in)
+	case r.kind == "groups" && verb == catalog.Get:
+		err = s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+			out, err = s.team(ctx, tx, r.name)
+			return err
+		})
+		return out, err
+	}
+	if s.isDemo() {
+		return nil, refusal(403, "The demo account cannot register pipes.")
+	}
+	err = s.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+		out, err = s.change(ctx, tx, verb, r, in)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (s *session) change(ctx context.Context, tx db.Tx, verb catalog.Verb, r resource, in json.RawMessage) (json.RawMessage, error) {
+	if !s.user.isKnown() {
+		return nil, d6tpipe.ErrUnauthorized
+	}
+	switch {
+	case r.isRecord() && r.sub == "" && verb == catalog.Delete:
+		return nil, s.delete(ctx, tx, r)
+	case r.isRecord() && r.sub == "":
+		return s.edit(ctx, tx, verb, r, in)
+	case r.isRecord() && r.sub == "permissions" && verb == catalog.Create:
+		return s.grant(ctx, tx, r, in)
+	case r.isRecord() && r.sub == "owner":
+		return s.transfer(ctx, tx, r, in)
+	case r.kind == "groups" && r.sub == "" && verb == catalog.Create:
+		return s.addTeam(ctx, tx, in)
+	case r.kind == "groups" && r.sub == "" && verb == catalog.Delete:
+		return nil, s.removeTeam(ctx, tx, r.name)
+	case r.kind == "groups" && r.sub == "members" && verb == catalog.Create:
+		return s.addMember(ctx, tx, r.name, in)
+	}
+	return nil, fmt.Errorf("%w: %s of %s", d6tpipe.ErrNotFound, verb, r.kind)
+}
