@@ -92,7 +92,15 @@ func byID(ctx context.Context, tx db.Tx, id string) (*row, error) {
 // rank is what the caller may do with a record.
 func (s *session) rank(ctx context.Context, tx db.Tx, id string) (r rank, err error) {
 	err = tx.QueryRowContext(ctx, rankOf, s.user.id, s.today(), id).Scan(&r)
-	return r, err
+	return s.capped(r), err
+}
+
+// capped is a rank that the demo account has no more of than everybody may share.
+func (s *session) capped(r rank) rank {
+	if s.isDemo() {
+		return min(r, reads)
+	}
+	return r
 }
 
 // need returns the record of a name, if the caller may do with it what need says.

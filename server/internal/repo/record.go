@@ -34,7 +34,7 @@ func (s *session) records(ctx context.Context, tx db.Tx, kind, after string) (al
 		if err := rows.Scan(&x.name, &x.id, &x.shown, &x.sealed, &x.managed, &has); err != nil {
 			return nil, "", err
 		}
-		shown, err := s.show(ctx, &x, has)
+		shown, err := s.show(ctx, &x, s.capped(has))
 		if err != nil {
 			return nil, "", err
 		}
