@@ -197,6 +197,7 @@ func (r *Repo) Open(ctx context.Context, token string) (wire.Session, error) {
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, d6tpipe.ErrUnauthorized
 	}
+	r.o.Seen(ctx, s.user.name)
 	return s, err
 }
 

@@ -137,7 +137,7 @@ func (s *session) handout(ctx context.Context, name string, role d6tpipe.Role) (
 
 // grant is what the keys of a managed pipe may do.
 func (s *session) grantOf(h handout, role d6tpipe.Role) Grant {
-	g := Grant{Prefix: h.prefix, Role: role, Subject: s.user.name + " " + h.row.name}
+	g := Grant{Prefix: h.prefix, Role: role, Subject: subject(s.user, h.row.id)}
 	if own := (d6tpipe.Filter{Include: h.shown.Options.Include, Exclude: h.shown.Options.Exclude}); own.Include != "" || own.Exclude != "" {
 		g.Filters = append(g.Filters, own)
 	}
@@ -204,7 +204,7 @@ func (s *session) managedSets(ctx context.Context, x *row) (map[string]json.RawM
 	_, prefix, _ := strings.Cut(location, "/")
 	sets := map[string]json.RawMessage{}
 	for field, role := range map[string]d6tpipe.Role{"readCredentials": d6tpipe.RoleRead, "writeCredentials": d6tpipe.RoleWrite} {
-		if sets[field], err = s.temporary(ctx, Grant{Prefix: prefix + "/", Role: role, Subject: s.user.name + " " + x.name}); err != nil {
+		if sets[field], err = s.temporary(ctx, Grant{Prefix: prefix + "/", Role: role, Subject: subject(s.user, x.id)}); err != nil {
 			return nil, err
 		}
 	}

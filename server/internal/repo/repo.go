@@ -36,7 +36,7 @@ type Grant struct {
 	Prefix  string // the pipe's folder, with a slash at its end
 	Role    d6tpipe.Role
 	Filters []d6tpipe.Filter // relative to Prefix; a key must pass all of them
-	Subject string           // who asked, for logs
+	Subject string           // for [Repo.StillMay]
 }
 
 // Errors of a [Storage] that callers hear of.
@@ -62,6 +62,8 @@ type Options struct {
 	Message string
 	// Peer tells from where a request comes; nil is nobody's address.
 	Peer func(ctx context.Context) netip.Addr
+	// Seen is told who a request comes from; nil is nobody.
+	Seen func(ctx context.Context, username string)
 	// Now is the clock; time.Now.
 	Now func() time.Time
 	Log *slog.Logger
@@ -79,6 +81,9 @@ var _ wire.Service = (*Repo)(nil)
 func New(o Options) *Repo {
 	if o.Peer == nil {
 		o.Peer = func(context.Context) netip.Addr { return netip.Addr{} }
+	}
+	if o.Seen == nil {
+		o.Seen = func(context.Context, string) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now

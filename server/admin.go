@@ -1,0 +1,66 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/url"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/wire"
+	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/repo"
+	"github.com/d6t/d6tpipe-go/server/internal/vault"
+)
+
+// Admin is the form for an account of an administrator.
+type Admin struct {
+	Username, Email string
+	Password        d6tpipe.Secret
+}
+
+// CreateAdmin opens the account of an administrator, whether registration is open or
+// not. Administrators see the whole audit log.
+func CreateAdmin(ctx context.Context, c Config, a Admin) error {
+	return c.withKeys(ctx, func(r *repo.Repo, _ *vault.Keys) error {
+		_, err := r.AddAccount(ctx, wire.Registration{Username: a.Username, Email: a.Email, Password: string(a.Password)}, true)
+		return err
+	})
+}
+
+// Backup writes one consistent snapshot of the database to w, while servers run. It
+// can be restored into either engine. Stored credentials are in it as they are in the
+// database, sealed; the key and the files of managed storage are not.
+func Backup(ctx context.Context, c Config, w io.Writer) error {
+	return c.withDatabase(ctx, func(d *db.DB) error { return d.Backup(ctx, w) })
+}
+
+// Restore fills an empty database from a backup, and with force another one
+// instead of what it holds.
+func Restore(ctx context.Context, c Config, r io.Reader, force bool) error {
+	return c.withDatabase(ctx, func(d *db.DB) error { return d.Restore(ctx, r, force) })
+}
+
+func (c Config) withDatabase(ctx context.Context, do func(d *db.DB) error) (err error) {
+	if c, err = c.ready(); err != nil {
+		return err
+	}
+	d, err := db.Open(ctx, c.databaseURL())
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(d), d.Close())
+}
+
+// redacted is a URL without its password.
+func redacted(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "a database"
+	}
+	if u.User != nil {
+		u.User = url.User(u.User.Username())
+	}
+	u.RawQuery = ""
+	return u.String()
+}

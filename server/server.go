@@ -1,0 +1,181 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/d6t/d6tpipe-go/internal/wire"
+	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/gateway"
+	"github.com/d6t/d6tpipe-go/server/internal/httpd"
+	"github.com/d6t/d6tpipe-go/server/internal/repo"
+	"github.com/d6t/d6tpipe-go/server/internal/vault"
+)
+
+// A Server is the repo API with all that it needs. Close it when it is not
+// needed any more.
+type Server struct {
+	config  Config
+	db      *db.DB
+	repo    *repo.Repo
+	storage gateway.Storage
+	front   *httpd.Server
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// New opens the database and the storage and puts the server together. It does
+// not listen yet. What it starts ends with Close, and not with ctx.
+//
+// A program that embeds a server with storage in a folder must begin its main
+// with [RunChild].
+func New(ctx context.Context, c Config) (s *Server, err error) {
+	if c, err = c.ready(); err != nil {
+		return nil, err
+	}
+	s = &Server{config: c, stop: func() {}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.db, err = db.Open(ctx, c.databaseURL()); err != nil {
+		return nil, err
+	}
+	keys, err := c.openKeys(ctx, s.db)
+	if err != nil {
+		return nil, err
+	}
+	hasher, err := vault.NewHasher(vault.HasherOptions{})
+	if err != nil {
+		return nil, err
+	}
+	o := repo.Options{
+		DB: s.db, Keys: keys, Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{}),
+		Closed: c.Registration == RegistrationClosed, Demo: c.Demo, Message: c.Message, Peer: httpd.Peer, Seen: httpd.SetUser, Log: c.Log,
+	}
+	s.repo = repo.New(o) // the storage asks it for permissions
+	if s.storage, err = s.openStorage(ctx, keys); err != nil {
+		return nil, err
+	}
+	o.Storage = managed{s.storage}
+	*s.repo = *repo.New(o)
+	api := withHost(wire.New(s.repo, wire.Options{Log: c.Log}))
+	s.front, err = c.front(api, s.storage.Handler(), httpd.Check{Name: "database", Check: s.db.Ping}, httpd.Check{Name: "storage", Check: s.storage.Healthy})
+	if err != nil {
+		return nil, err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.running.Go(func() { s.cleanUp(background) })
+	return s, nil
+}
+
+// RunChild is what the program does when it was started as the child that serves
+// managed storage; ok is false when it was not. A main begins with
+//
+//	if code, ok := server.RunChild(); ok {
+//		os.Exit(code)
+//	}
+func RunChild() (code int, ok bool) {
+	if len(os.Args) < 2 || os.Args[1] != gateway.ChildArg {
+		return 0, false
+	}
+	return gateway.RunChild(context.Background()), true
+}
+
+// Handler returns the server as a handler, for who listens on his own.
+func (s *Server) Handler() http.Handler { return s.front.Handler() }
+
+// Metrics returns what /metrics shows, for a listener of its own.
+func (s *Server) Metrics() http.Handler { return s.front.Metrics() }
+
+// Serve answers on l until ctx ends and what runs has been finished or cut.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.front.Serve(ctx, l) }
+
+// Close lets go of the database and the storage.
+func (s *Server) Close() (err error) {
+	s.stop()
+	s.running.Wait()
+	if s.storage != nil {
+		err = s.storage.Close()
+	}
+	if s.db != nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	return err
+}
+
+const (
+	// keepRemoved is how long the files of a removed pipe stay: somebody may have
+	// removed it by mistake.
+	keepRemoved = 7 * 24 * time.Hour
+	cleanUpTick = time.Hour
+)
+
+// cleanUp removes files of managed pipes that were removed a while ago.
+func (s *Server) cleanUp(ctx context.Context) {
+	tick := time.NewTicker(cleanUpTick)
+	defer tick.Stop()
+	for {
+		if err := s.cleanUpOnce(ctx, time.Now().Add(-keepRemoved)); err != nil && ctx.Err() == nil {
+			s.config.Log.Error("files of removed pipes could not be cleaned up", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Server) cleanUpOnce(ctx context.Context, before time.Time) error {
+	gone, err := s.repo.Leftovers(ctx, before.UnixMicro())
+	if err != nil {
+		return err
+	}
+	for _, l := range gone {
+		if err := s.storage.Remove(ctx, l.Prefix); err != nil {
+			return err
+		}
+		if err := s.repo.Cleaned(ctx, l); err != nil {
+			return err
+		}
+		s.config.Log.Info("removed the files of a pipe that is gone", "folder", l.Prefix)
+	}
+	return nil
+}
+
+// hostKey is the key of the request's Host in its context.
+type hostKey struct{}
+
+// hosts are what can stand in a URL. What a client calls the server is only told to
+// this client.
+var hosts = regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?$|^\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?$`)
+
+// withHost remembers what the client calls the server: keys of managed storage are
+// good for it under the same name.
+func withHost(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), hostKey{}, r.Host)))
+	})
+}
+
+// publicURL is how the client of a request reaches the server.
+func (s *Server) publicURL(ctx context.Context) string {
+	if s.config.PublicURL != "" {
+		return s.config.PublicURL
+	}
+	host, _ := ctx.Value(hostKey{}).(string)
+	if !hosts.MatchString(host) {
+		host = s.config.Listen
+	}
+	return fmt.Sprintf("%s://%s", httpd.Scheme(ctx), host)
+}

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/server/internal/gateway"
+	"github.com/d6t/d6tpipe-go/server/internal/repo"
+	"github.com/d6t/d6tpipe-go/server/internal/vault"
+)
+
+// openStorage opens managed storage: a folder of this machine, or a bucket.
+func (s *Server) openStorage(ctx context.Context, keys *vault.Keys) (gateway.Storage, error) {
+	scheme, _ := schemeOf(s.config.Storage)
+	if scheme == "s3" {
+		return openBucket(s.config.Storage)
+	}
+	secret, err := master(ctx, s.db, keys)
+	if err != nil {
+		return nil, err
+	}
+	return gateway.NewEmbedded(gateway.EmbeddedConfig{
+		Dir: s.config.storageFolder(), Master: secret, PublicURL: s.publicURL, Check: s.stillGranted, Log: s.config.Log,
+	})
+}
+
+// storageFolder is where the files of managed pipes lie, when it is a folder.
+func (c Config) storageFolder() string {
+	if c.Storage == "" {
+		return filepath.Join(c.Data, "storage")
+	}
+	return strings.TrimPrefix(c.Storage, "file://")
+}
+
+// openBucket reads s3://BUCKET?endpoint_url=...&region_name=...&role_arn=...: a
+// bucket whose server makes temporary keys, or, with keys=urls, one for which it
+// makes URLs only.
+func openBucket(text string) (gateway.Storage, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" {
+		return nil, errors.New("storage: a bucket is written s3://BUCKET?region_name=REGION, without a folder")
+	}
+	q := u.Query()
+	take := func(name string) string { defer q.Del(name); return q.Get(name) }
+	b := gateway.BucketConfig{
+		Bucket: u.Host, Endpoint: take("endpoint_url"), PublicEndpoint: take("public_endpoint_url"), Region: take("region_name"),
+	}
+	if b.Region == "" {
+		b.Region = "us-east-1"
+	}
+	mode := take("keys")
+	sts := gateway.STSConfig{BucketConfig: b, STSEndpoint: take("sts_endpoint_url"), RoleARN: take("role_arn"), ExternalID: take("external_id"), Partition: take("partition")}
+	for name := range q {
+		return nil, fmt.Errorf("storage: a bucket has no option %s", name)
+	}
+	switch mode {
+	case "", "temporary":
+		return gateway.NewSTS(sts)
+	case "urls":
+		return gateway.NewPresigned(b)
+	}
+	return nil, fmt.Errorf("storage: keys is temporary or urls, and not %q", mode)
+}
+
+// stillGranted is asked for each request with temporary keys: they end when the
+// permission does.
+func (s *Server) stillGranted(ctx context.Context, g gateway.Grant) error {
+	ok, err := s.repo.StillMay(ctx, g.Subject, g.Role)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return gateway.ErrDenied
+	}
+	return nil
+}
+
+// managed is a storage as the repo wants it.
+type managed struct{ gateway.Storage }
+
+func (m managed) Credentials(ctx context.Context, g repo.Grant) (map[string]any, error) {
+	set, err := m.Storage.Credentials(ctx, grantOf(g))
+	return set.Values, explained(err)
+}
+
+// Sign makes a URL, where the storage can.
+func (m managed) Sign(ctx context.Context, g repo.Grant, method, key string) (string, error) {
+	signer, ok := m.Storage.(gateway.Signer)
+	if !ok {
+		return "", fmt.Errorf("%w: this server hands out keys, at credentials/, and no URLs", repo.ErrGrant)
+	}
+	signed, err := signer.Sign(ctx, grantOf(g), method, key)
+	return signed, explained(err)
+}
+
+func grantOf(g repo.Grant) gateway.Grant {
+	return gateway.Grant{Prefix: g.Prefix, Role: d6tpipe.Role(g.Role), Filters: g.Filters, Subject: g.Subject}
+}
+
+// explained gives errors of the storage the names that the repo has for them.
+func explained(err error) error {
+	switch {
+	case errors.Is(err, gateway.ErrNoCredentials):
+		return repo.ErrURLsOnly
+	case errors.Is(err, gateway.ErrGrant), errors.Is(err, gateway.ErrDenied):
+		return fmt.Errorf("%w: %w", repo.ErrGrant, err)
+	}
+	return err
+}
