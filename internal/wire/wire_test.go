@@ -95,6 +95,29 @@ func TestMethods(t *testing.T) {
 	}
 }
 
+// TestRoutes: the table says what the handler does, no more and no less.
+func TestRoutes(t *testing.T) {
+	h := wire.New(wiretest.New(local(t)), wire.Options{})
+	allowed := map[string][]string{}
+	for _, r := range wire.Routes() {
+		allowed[r.Path] = append(allowed[r.Path], r.Method)
+	}
+	for path, methods := range allowed {
+		w := say(t, h, "LINK", strings.NewReplacer("{name}", "a", "{username}", "me").Replace(path), "")
+		require.Equal(t, 405, w.Code, path)
+		require.Equal(t, strings.Join(methods, ", "), w.Header().Get("Allow"), path)
+	}
+	for _, path := range []string{"/v1/api/", "/v1/api/accounts/", "/v1/api/pipes/", "/v1/api/remotes/"} { // and nothing one or two segments below that
+		for _, below := range []string{"token/", "a/", "a/b/", "a/permissions/", "a/credentials/", "a/files/", "a/permissions/b/"} {
+			known := strings.NewReplacer("/a/", "/{name}/", "accounts/a/", "accounts/{username}/").Replace(path + below)
+			if _, ok := allowed[known]; ok || below == "token/" || path+below == "/v1/api/accounts/a/" {
+				continue
+			}
+			require.Equal(t, 404, say(t, h, "LINK", path+below, "").Code, path+below)
+		}
+	}
+}
+
 // TestBodies: what is no JSON object of bearable size is refused, by a number
 // that says why.
 func TestBodies(t *testing.T) {

@@ -1,0 +1,31 @@
+package wire
+
+import "net/http"
+
+// A Route is a method and the paths that it is for.
+type Route struct {
+	Method string
+	// Path ends in a slash; {name} and {username} stand for one segment.
+	Path string
+}
+
+// Routes returns what a handler of [New] answers, in the order of the contract.
+// Logs, metrics and the API's description name requests by it.
+func Routes() []Route {
+	const get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
+	routes := []Route{
+		{get, "/v1/api/"},
+		{post, "/v1/api/accounts/"},
+		{post, "/v1/api/accounts/token/"},
+		{del, "/v1/api/accounts/{username}/"},
+	}
+	for _, collection := range []string{"/v1/api/pipes/", "/v1/api/remotes/"} {
+		record := collection + "{name}/"
+		routes = append(routes,
+			Route{get, collection}, Route{post, collection},
+			Route{get, record}, Route{put, record}, Route{patch, record}, Route{del, record},
+			Route{get, record + "permissions/"}, Route{post, record + "permissions/"},
+		)
+	}
+	return append(routes, Route{get, "/v1/api/pipes/{name}/credentials/"})
+}
