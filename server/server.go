@@ -36,26 +36,30 @@ type Server struct {
 //
 // A program that embeds a server with storage in a folder must begin its main
 // with [RunChild].
-func New(ctx context.Context, c Config) (s *Server, err error) {
-	if c, err = c.ready(); err != nil {
+func New(ctx context.Context, c Config) (*Server, error) {
+	c, err := c.ready()
+	if err != nil {
 		return nil, err
 	}
-	s = &Server{config: c, stop: func() {}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}()
+	s := &Server{config: c, stop: func() {}}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) (err error) {
+	c := s.config
 	if s.db, err = db.Open(ctx, c.databaseURL()); err != nil {
-		return nil, err
+		return err
 	}
 	keys, err := c.openKeys(ctx, s.db)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	hasher, err := vault.NewHasher(vault.HasherOptions{})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	o := repo.Options{
 		DB: s.db, Keys: keys, Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{}),
@@ -63,19 +67,19 @@ func New(ctx context.Context, c Config) (s *Server, err error) {
 	}
 	s.repo = repo.New(o) // the storage asks it for permissions
 	if s.storage, err = s.openStorage(ctx, keys); err != nil {
-		return nil, err
+		return err
 	}
 	o.Storage = managed{s.storage}
 	*s.repo = *repo.New(o)
 	api := withHost(wire.New(s.repo, wire.Options{Log: c.Log}))
 	s.front, err = c.front(api, s.storage.Handler(), httpd.Check{Name: "database", Check: s.db.Ping}, httpd.Check{Name: "storage", Check: s.storage.Healthy})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.running.Go(func() { s.cleanUp(background) })
-	return s, nil
+	return nil
 }
 
 // RunChild is what the program does when it was started as the child that serves

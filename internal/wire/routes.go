@@ -5,7 +5,8 @@ import "net/http"
 // A Route is a method and the paths that it is for.
 type Route struct {
 	Method string
-	// Path ends in a slash; {name} and {username} stand for one segment.
+	// Path ends in a slash; {name}, {username}, {organisation} and {team} stand for one
+	// segment.
 	Path string
 }
 
@@ -18,6 +19,7 @@ func Routes() []Route {
 		{post, "/v1/api/accounts/"},
 		{post, "/v1/api/accounts/token/"},
 		{del, "/v1/api/accounts/{username}/"},
+		{post, "/v1/api/accounts/{username}/token/"},
 	}
 	for _, collection := range []string{"/v1/api/pipes/", "/v1/api/remotes/"} {
 		record := collection + "{name}/"
@@ -25,7 +27,14 @@ func Routes() []Route {
 			Route{get, collection}, Route{post, collection},
 			Route{get, record}, Route{put, record}, Route{patch, record}, Route{del, record},
 			Route{get, record + "permissions/"}, Route{post, record + "permissions/"},
+			Route{patch, record + "owner/"},
 		)
 	}
-	return append(routes, Route{get, "/v1/api/pipes/{name}/credentials/"})
+	const pipe, groups, group = "/v1/api/pipes/{name}/", "/v1/api/groups/", "/v1/api/groups/{organisation}/{team}/"
+	return append(routes,
+		Route{get, pipe + "credentials/"}, Route{get, pipe + "analytics/"}, Route{post, pipe + "urls/"},
+		Route{get, groups}, Route{post, groups}, Route{get, group}, Route{del, group},
+		Route{get, group + "members/"}, Route{post, group + "members/"},
+		Route{get, "/v1/api/audit/"},
+	)
 }

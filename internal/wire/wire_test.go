@@ -103,12 +103,12 @@ func TestRoutes(t *testing.T) {
 		allowed[r.Path] = append(allowed[r.Path], r.Method)
 	}
 	for path, methods := range allowed {
-		w := say(t, h, "LINK", strings.NewReplacer("{name}", "a", "{username}", "me").Replace(path), "")
+		w := say(t, h, "LINK", strings.NewReplacer("{name}", "a", "{username}", "me", "{organisation}", "a", "{team}", "b").Replace(path), "")
 		require.Equal(t, 405, w.Code, path)
 		require.Equal(t, strings.Join(methods, ", "), w.Header().Get("Allow"), path)
 	}
 	for _, path := range []string{"/v1/api/", "/v1/api/accounts/", "/v1/api/pipes/", "/v1/api/remotes/"} { // and nothing one or two segments below that
-		for _, below := range []string{"token/", "a/", "a/b/", "a/permissions/", "a/credentials/", "a/files/", "a/permissions/b/"} {
+		for _, below := range []string{"token/", "a/", "a/b/", "a/permissions/", "a/credentials/", "a/files/", "a/owner/", "a/analytics/", "a/urls/", "a/token/", "a/permissions/b/"} {
 			known := strings.NewReplacer("/a/", "/{name}/", "accounts/a/", "accounts/{username}/").Replace(path + below)
 			if _, ok := allowed[known]; ok || below == "token/" || path+below == "/v1/api/accounts/a/" {
 				continue

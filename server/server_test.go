@@ -1,0 +1,273 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/server"
+)
+
+func TestMain(m *testing.M) {
+	if code, ok := server.RunChild(); ok {
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
+
+// A running is a server in a test.
+type running struct {
+	t      *testing.T
+	config server.Config
+	url    string
+	log    *bytes.Buffer
+}
+
+// start serves on a free port until the test ends.
+func start(t *testing.T, change ...func(*server.Config)) *running {
+	t.Helper()
+	r := &running{t: t, log: &bytes.Buffer{}}
+	r.config = server.Config{Data: filepath.Join(t.TempDir(), "data"), KeyFile: filepath.Join(t.TempDir(), "keys", "key"), Log: slog.New(slog.NewTextHandler(r.log, nil))}
+	for _, c := range change {
+		c(&r.config)
+	}
+	t.Cleanup(r.run())
+	return r
+}
+
+// run serves until stop is called.
+func (r *running) run() (stop func()) {
+	r.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(r.t, err)
+	srv, err := server.New(context.Background(), r.config)
+	require.NoError(r.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, l) }()
+	r.url = "http://" + l.Addr().String()
+	return func() {
+		cancel()
+		require.NoError(r.t, <-done)
+		require.NoError(r.t, srv.Close())
+	}
+}
+
+// user is a client of a new account, with a file repo of its own.
+func (r *running) user(name string) *d6tpipe.APIClient {
+	r.t.Helper()
+	c := r.client(name)
+	_, err := c.Register(r.t.Context(), name, name+"@example.com", d6tpipe.Secret("canary-password-"+name))
+	require.NoError(r.t, err)
+	return c
+}
+
+func (r *running) client(name string) *d6tpipe.APIClient {
+	r.t.Helper()
+	c, err := d6tpipe.NewAPIClient(d6tpipe.Config{Profile: name, Server: r.url, FileRepo: r.t.TempDir(), Tokens: d6tpipe.MemoryTokens()})
+	require.NoError(r.t, err)
+	r.t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// open opens a pipe of somebody's.
+func (r *running) open(c *d6tpipe.APIClient, name string) *d6tpipe.Pipe {
+	r.t.Helper()
+	p, err := d6tpipe.OpenPipe(r.t.Context(), c, name, d6tpipe.OpenOptions{})
+	require.NoError(r.t, err)
+	return p
+}
+
+func write(t *testing.T, p *d6tpipe.Pipe, key, text string) {
+	t.Helper()
+	path := filepath.Join(p.Dir(), filepath.FromSlash(key))
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+func read(t *testing.T, p *d6tpipe.Pipe, key string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(p.Dir(), filepath.FromSlash(key)))
+	require.NoError(t, err)
+	return string(data)
+}
+
+// TestManagedPipe is what people install a server for: nothing is configured, one
+// pushes, another one pulls what is shared, and no more, and not any more.
+func TestManagedPipe(t *testing.T) {
+	r := start(t)
+	vendor, client := r.user("vendor"), r.user("client")
+	_, err := vendor.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "sales"})
+	require.NoError(t, err)
+	_, err = vendor.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "tables", Parent: "sales", Options: d6tpipe.PipeOptions{Include: "*.csv"}})
+	require.NoError(t, err)
+	sales := r.open(vendor, "sales")
+	write(t, sales, "2026/november.csv", "a,b\n1,2\n")
+	write(t, sales, "notes.txt", "for our eyes only")
+	write(t, sales, "big.csv", string(bytes.Repeat([]byte("0123456789abcdef"), 2<<20)))
+	report, err := sales.Push(t.Context(), d6tpipe.PushOptions{})
+	require.NoError(t, err)
+	require.Len(t, report.Files, 3)
+
+	_, err = client.Pipes().Get(t.Context(), "tables")
+	require.ErrorIs(t, err, d6tpipe.ErrPermission)
+	require.NoError(t, vendor.Grant(t.Context(), "tables", d6tpipe.Permission{Username: "client", Role: d6tpipe.RoleRead}))
+	tables := r.open(client, "tables")
+	report, err = tables.Pull(t.Context(), d6tpipe.PullOptions{})
+	require.NoError(t, err)
+	require.Len(t, report.Files, 2)
+	require.Equal(t, "a,b\n1,2\n", read(t, tables, "2026/november.csv"))
+	require.NoFileExists(t, filepath.Join(tables.Dir(), "notes.txt"))
+	write(t, tables, "2026/mine.csv", "x")
+	_, err = tables.Push(t.Context(), d6tpipe.PushOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrPermission)
+	_, err = d6tpipe.OpenPipe(t.Context(), client, "sales", d6tpipe.OpenOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrPermission)
+
+	// Keys that were handed out end with the permission.
+	set, err := client.Credentials(t.Context(), "tables", d6tpipe.RoleRead, false)
+	require.NoError(t, err)
+	held, err := d6tpipe.OpenPipe(t.Context(), client, "tables", d6tpipe.OpenOptions{Credentials: set})
+	require.NoError(t, err)
+	write(t, sales, "new.csv", "n")
+	_, err = sales.Push(t.Context(), d6tpipe.PushOptions{})
+	require.NoError(t, err)
+	_, err = held.PlanPull(t.Context(), d6tpipe.PullOptions{})
+	require.NoError(t, err)
+	require.NoError(t, vendor.Grant(t.Context(), "tables", d6tpipe.Permission{Username: "client", Role: d6tpipe.RoleRevoke}))
+	_, err = held.PlanPull(t.Context(), d6tpipe.PullOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrPermission)
+	_, err = tables.Pull(t.Context(), d6tpipe.PullOptions{})
+	require.ErrorIs(t, err, d6tpipe.ErrPermission)
+}
+
+// TestRestart: what was acknowledged is there when the server comes back, and
+// tokens are good.
+func TestRestart(t *testing.T) {
+	r := &running{t: t, log: &bytes.Buffer{}, config: server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key")}}
+	stop := r.run()
+	me := r.user("me")
+	_, err := me.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
+	require.NoError(t, err)
+	p := r.open(me, "p")
+	write(t, p, "a.csv", "a")
+	_, err = p.Push(t.Context(), d6tpipe.PushOptions{})
+	require.NoError(t, err)
+	stop()
+	n, err := server.RotateKey(t.Context(), r.config)
+	require.NoError(t, err)
+	require.Equal(t, 2, n, "a token, and the storage's secret")
+	var backup bytes.Buffer
+	require.NoError(t, server.Backup(t.Context(), r.config, &backup))
+	stop = r.run()
+	again := r.client("again")
+	_, err = again.Login(t.Context(), "me", "canary-password-me")
+	require.NoError(t, err)
+	p = r.open(again, "p")
+	_, err = p.Pull(t.Context(), d6tpipe.PullOptions{})
+	require.NoError(t, err)
+	require.Equal(t, "a", read(t, p, "a.csv"))
+	stop()
+
+	other := r.config // the files are where they were, the database is another one
+	other.Database = filepath.Join(t.TempDir(), "other.db")
+	require.NoError(t, server.Restore(t.Context(), other, &backup, false))
+	r.config = other
+	defer r.run()()
+	again = r.client("restored")
+	_, err = again.Login(t.Context(), "me", "canary-password-me")
+	require.NoError(t, err)
+	p = r.open(again, "p")
+	_, err = p.Pull(t.Context(), d6tpipe.PullOptions{})
+	require.NoError(t, err)
+	require.Equal(t, "a", read(t, p, "a.csv"))
+}
+
+// TestWrongKey: with another key the server says so and does not start.
+func TestWrongKey(t *testing.T) {
+	r := &running{t: t, log: &bytes.Buffer{}, config: server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key")}}
+	stop := r.run()
+	stop()
+	r.config.KeyFile = filepath.Join(t.TempDir(), "key")
+	_, err := server.New(t.Context(), r.config)
+	require.Error(t, err)
+	require.ErrorContains(t, err, "key")
+}
+
+// TestCreateAdmin: the first account of a server that is closed.
+func TestCreateAdmin(t *testing.T) {
+	r := start(t, func(c *server.Config) { c.Registration = server.RegistrationClosed })
+	_, err := r.client("x").Register(t.Context(), "x", "x@example.com", "x")
+	require.ErrorIs(t, err, d6tpipe.ErrPermission)
+	require.NoError(t, server.CreateAdmin(t.Context(), r.config, server.Admin{Username: "root", Email: "root@example.com", Password: "canary-password-root"}))
+	root := r.client("root")
+	_, err = root.Login(t.Context(), "root", "canary-password-root")
+	require.NoError(t, err)
+	events, err := root.Audit(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, events)
+}
+
+// TestNoSecretAtRest: neither the database, nor its log, nor a backup, nor the
+// server's log has anything that opens something.
+func TestNoSecretAtRest(t *testing.T) {
+	r := start(t)
+	me := r.user("me")
+	_, err := me.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "own", Protocol: d6tpipe.ProtocolS3, Location: "b",
+		Credentials: d6tpipe.Credentials{"aws_access_key_id": "canary-key-id", "aws_secret_access_key": "canary-secret-key"}})
+	require.NoError(t, err)
+	_, err = me.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "r", Protocol: d6tpipe.ProtocolSFTP, Location: "h",
+		ReadCredentials: d6tpipe.Credentials{"username": "u", "password": "canary-secret-read"}, WriteCredentials: d6tpipe.Credentials{"username": "u", "password": "canary-secret-write"}})
+	require.NoError(t, err)
+	_, err = me.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "managed"})
+	require.NoError(t, err)
+	set, err := me.Credentials(t.Context(), "managed", d6tpipe.RoleWrite, false)
+	require.NoError(t, err)
+	token, err := me.Login(t.Context(), "me", "canary-password-me")
+	require.NoError(t, err)
+	_, err = me.Login(t.Context(), "me", "canary-password-wrong")
+	require.Error(t, err)
+	_, err = me.Credentials(t.Context(), "own", d6tpipe.RoleRead, false)
+	require.NoError(t, err)
+	var backup bytes.Buffer
+	require.NoError(t, server.Backup(t.Context(), r.config, &backup))
+	places := map[string][]byte{"backup": backup.Bytes(), "log": r.log.Bytes()}
+	require.NoError(t, filepath.WalkDir(r.config.Data, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		places[path] = data
+		return err
+	}))
+	require.Greater(t, len(places), 2)
+	for _, secret := range []string{
+		"canary-password-me", "canary-password-wrong", "canary-secret-key", "canary-secret-read", "canary-secret-write", string(token),
+		string(set.Value("aws_secret_access_key")), string(set.Value("aws_session_token")),
+	} {
+		require.NotEmpty(t, secret)
+		for where, data := range places {
+			for how, form := range encodings(secret) {
+				require.False(t, bytes.Contains(data, form), "%s: %s of %.12s...", where, how, secret)
+			}
+		}
+	}
+}
+
+// TestShutdown: a server that is told to end does so within its time.
+func TestShutdown(t *testing.T) {
+	r := &running{t: t, log: &bytes.Buffer{}, config: server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key"), ShutdownTimeout: time.Second}}
+	stop := r.run()
+	r.user("me")
+	begin := time.Now()
+	stop()
+	require.Less(t, time.Since(begin), 20*time.Second)
+}
