@@ -63,9 +63,14 @@ type Config struct {
 	Registration Registration
 	// Message is what users read when they connect.
 	Message string
-	// Demo opens the account demo, which everybody may use and which can change
-	// nothing.
+	// Demo opens the account demo with the password demo, which everybody may use and
+	// which can change nothing.
 	Demo bool
+	// ShareUnfiltered lets the owner of a pipe on storage of their own share a child of
+	// it that has filters, as the old cloud did, although whoever gets its keys can
+	// read more than the filters let through. Without it each such grant has to
+	// accept that, which the Python client cannot say.
+	ShareUnfiltered bool
 	// KeyFile holds the key that seals stored credentials; made when it is
 	// missing. Empty is [KeyVariable] in the environment, else a file in the user's
 	// folder for configuration, away from Data.

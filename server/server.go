@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/wire"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
 	"github.com/d6t/d6tpipe-go/server/internal/gateway"
@@ -62,8 +63,8 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return err
 	}
 	o := repo.Options{
-		DB: s.db, Keys: keys, Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{}),
-		Closed: c.Registration == RegistrationClosed, Demo: c.Demo, Message: c.Message, Peer: httpd.Peer, Seen: httpd.SetUser, Log: c.Log,
+		DB: s.db, Keys: keys, Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{Registrations: 200}),
+		Closed: c.Registration == RegistrationClosed, Demo: c.Demo, ShareUnfiltered: c.ShareUnfiltered, Message: c.Message, Peer: httpd.Peer, Seen: httpd.SetUser, Log: c.Log,
 	}
 	s.repo = repo.New(o) // the storage asks it for permissions
 	if s.storage, err = s.openStorage(ctx, keys); err != nil {
@@ -76,10 +77,24 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if c.Demo {
+		if err := s.openDemo(ctx); err != nil {
+			return err
+		}
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.running.Go(func() { s.cleanUp(background) })
 	return nil
+}
+
+// openDemo makes the account that everybody may use, if it is not there.
+func (s *Server) openDemo(ctx context.Context) error {
+	_, err := s.repo.AddAccount(ctx, wire.Registration{Username: repo.Demo, Email: repo.Demo + "@localhost", Password: repo.Demo}, false)
+	if errors.Is(err, d6tpipe.ErrExists) {
+		return nil
+	}
+	return err
 }
 
 // RunChild is what the program does when it was started as the child that serves

@@ -18,7 +18,7 @@ import (
 // manage makes of a record that leaves its files to the server one that lies in a
 // folder of managed storage, and keeps it there. The rules see a bucket like any
 // other.
-func (s *session) manage(x *row, verb catalog.Verb, said refs, in json.RawMessage) (json.RawMessage, error) {
+func (s *session) manage(ctx context.Context, tx db.Tx, x *row, verb catalog.Verb, said refs, in json.RawMessage) (json.RawMessage, error) {
 	fields, err := jsonfile.Parse(in)
 	if len(in) == 0 || err != nil || !catalog.IsName(cmp.Or(said.Name, x.name)) {
 		return in, nil // the rules say what is wrong
@@ -37,10 +37,45 @@ func (s *session) manage(x *row, verb catalog.Verb, said refs, in json.RawMessag
 	case s.o.Storage == nil:
 		return nil, &d6tpipe.FieldError{Field: "protocol", Reason: "This server keeps no files: give a protocol and a location, a remote or a parent."}
 	}
+	location, err := s.freeLocation(ctx, tx, x, said.Name)
+	if err != nil {
+		return nil, err
+	}
 	x.managed = true
-	// The id keeps files apart of records that had the same names one after the other.
-	location := fmt.Sprintf("%s/%s/%s/%s", s.o.Storage.Bucket(), s.user.name, said.Name, x.id[:8])
 	return place(fields, location)
+}
+
+// freeLocation is a folder of managed storage, named after the owner and the record,
+// in which nobody else's files are: neither those of a remote of the same name nor those
+// of a record that is gone and whose files are not yet.
+func (s *session) freeLocation(ctx context.Context, tx db.Tx, x *row, name string) (string, error) {
+	prefix := s.user.name + "/" + name
+	location := s.o.Storage.Bucket() + "/" + prefix
+	left, err := lookup(ctx, tx, `SELECT key FROM meta WHERE key = $1`, leftoverKey+prefix+"/")
+	if err != nil {
+		return "", err
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT body FROM records WHERE managed AND name = $1`, name)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	taken := left != ""
+	for rows.Next() {
+		var other row
+		if err := rows.Scan(&other.body); err != nil {
+			return "", err
+		}
+		there, err := other.location()
+		if err != nil {
+			return "", err
+		}
+		taken = taken || there == location
+	}
+	if taken {
+		location += "-" + x.id[:8]
+	}
+	return location, rows.Err()
 }
 
 // place says where the files of a managed record lie.
@@ -267,7 +302,7 @@ func (s *session) forgetManaged(ctx context.Context, tx db.Tx, where string, arg
 		return err
 	}
 	defer rows.Close()
-	gone := map[string]string{}
+	var gone []string
 	for rows.Next() {
 		var x row
 		if err := rows.Scan(&x.id, &x.body); err != nil {
@@ -278,17 +313,17 @@ func (s *session) forgetManaged(ctx context.Context, tx db.Tx, where string, arg
 			return err
 		}
 		_, prefix, _ := strings.Cut(location, "/")
-		gone[x.id] = prefix + "/"
+		gone = append(gone, prefix+"/")
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return err
 	}
-	for id, prefix := range gone {
-		value, err := json.Marshal(Leftover{ID: id, Prefix: prefix, Since: s.now()})
+	for _, prefix := range gone {
+		value, err := json.Marshal(Leftover{Prefix: prefix, Since: s.now()})
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO meta (key, value) VALUES ($1, $2)`, leftoverKey+id, string(value)); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO meta (key, value) VALUES ($1, $2)`, leftoverKey+prefix, string(value)); err != nil {
 			return err
 		}
 	}
@@ -299,7 +334,6 @@ const leftoverKey = "leftover:"
 
 // A Leftover is a folder of managed storage whose record is gone.
 type Leftover struct {
-	ID     string `json:"id"`
 	Prefix string `json:"prefix"`
 	Since  int64  `json:"since"` // Unix microseconds
 }
@@ -334,7 +368,7 @@ func (r *Repo) Leftovers(ctx context.Context, before int64) (all []Leftover, err
 // Cleaned says that a leftover's files are gone.
 func (r *Repo) Cleaned(ctx context.Context, l Leftover) error {
 	return r.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM meta WHERE key = $1`, leftoverKey+l.ID)
+		_, err := tx.ExecContext(ctx, `DELETE FROM meta WHERE key = $1`, leftoverKey+l.Prefix)
 		return err
 	})
 }

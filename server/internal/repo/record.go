@@ -213,7 +213,7 @@ func (s *session) edit(ctx context.Context, tx db.Tx, verb catalog.Verb, r resou
 			return nil, err
 		}
 	}
-	if in, err = s.manage(x, verb, said, in); err != nil {
+	if in, err = s.manage(ctx, tx, x, verb, said, in); err != nil {
 		return nil, err
 	}
 	return s.apply(ctx, tx, change{verb: verb, row: x, family: f, up: up, said: said, in: in})

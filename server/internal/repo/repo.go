@@ -58,6 +58,9 @@ type Options struct {
 	Closed bool
 	// Demo makes the account demo read-only.
 	Demo bool
+	// ShareUnfiltered lets owners share children with filters, on storage of their own,
+	// without accepting that the filters do not bind who has the keys.
+	ShareUnfiltered bool
 	// Message is what users read when they connect.
 	Message string
 	// Peer tells from where a request comes; nil is nobody's address.

@@ -300,7 +300,7 @@ func TestManaged(t *testing.T) {
 		p, err := owner.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
 		require.NoError(t, err)
 		require.Equal(t, d6tpipe.ProtocolS3, p.Protocol)
-		require.Regexp(t, `^s3://managed/owner/p/[a-z0-9]{8}/$`, p.Options.RemotePath)
+		require.Regexp(t, `^s3://managed/owner/p/$`, p.Options.RemotePath)
 		_, err = owner.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "c", Parent: "p", Options: d6tpipe.PipeOptions{Dir: "sub", Include: "*.csv"}})
 		require.NoError(t, err)
 		require.NoError(t, owner.Grant(t.Context(), "c", d6tpipe.Permission{Username: "other", Role: d6tpipe.RoleRead}), "the server enforces the filter")
@@ -338,13 +338,22 @@ func TestManaged(t *testing.T) {
 		r, err := owner.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "r", Protocol: d6tpipe.ProtocolManaged})
 		require.NoError(t, err)
 		require.Equal(t, d6tpipe.ProtocolS3, r.Protocol)
-		require.Regexp(t, `^managed/owner/r/`, r.Location)
+		require.Regexp(t, `^managed/owner/r$`, r.Location)
 		require.NotEqual(t, r.ReadCredentials.Value("aws_access_key_id"), r.WriteCredentials.Value("aws_access_key_id"))
 		require.NoError(t, owner.GrantRemote(t.Context(), "r", d6tpipe.Permission{User: "other", Role: d6tpipe.RoleRead}))
 		r, err = other.Remotes().Get(t.Context(), "r")
 		require.NoError(t, err)
 		require.NotEmpty(t, r.ReadCredentials)
 		require.Nil(t, r.WriteCredentials)
+
+		// Files of two records are never in one folder.
+		twin, err := owner.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "r"})
+		require.NoError(t, err)
+		require.Regexp(t, `^s3://managed/owner/r-[a-z0-9]{8}/$`, twin.Options.RemotePath)
+		require.NoError(t, owner.Pipes().Delete(t.Context(), "p"))
+		heir, err := owner.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
+		require.NoError(t, err)
+		require.NotEqual(t, p.Options.RemotePath, heir.Options.RemotePath)
 	})
 }
 

@@ -145,7 +145,7 @@ func lookup(ctx context.Context, tx db.Tx, query string, args ...any) (string, e
 // checkFilters refuses to share a filtered child where only stored credentials could
 // be handed out: they open the parent's files, too.
 func (s *session) checkFilters(ctx context.Context, tx db.Tx, x *row, p d6tpipe.Permission) error {
-	if p.AcceptUnfiltered || x.kind != catalog.Pipes || x.parent == "" {
+	if p.AcceptUnfiltered || s.o.ShareUnfiltered || x.kind != catalog.Pipes || x.parent == "" {
 		return nil
 	}
 	var shown d6tpipe.PipeSettings
