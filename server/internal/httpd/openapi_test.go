@@ -1,0 +1,273 @@
+package httpd_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"html/template"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/stretchr/testify/require"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/wire"
+	"github.com/d6t/d6tpipe-go/internal/wire/wiretest"
+	"github.com/d6t/d6tpipe-go/server/internal/httpd"
+)
+
+// announced are the routes of the description that package wire does not answer
+// yet. A route that it does is to be taken off this list.
+var announced = []wire.Route{
+	{Method: "POST", Path: "/v1/api/accounts/{username}/token/"},
+	{Method: "GET", Path: "/v1/api/pipes/{name}/files/"}, {Method: "POST", Path: "/v1/api/pipes/{name}/files/"},
+	{Method: "GET", Path: "/v1/api/pipes/{name}/analytics/"},
+	{Method: "POST", Path: "/v1/api/pipes/{name}/urls/"},
+	{Method: "PATCH", Path: "/v1/api/pipes/{name}/owner/"}, {Method: "PATCH", Path: "/v1/api/remotes/{name}/owner/"},
+	{Method: "GET", Path: "/v1/api/groups/"}, {Method: "POST", Path: "/v1/api/groups/"},
+	{Method: "GET", Path: "/v1/api/groups/{organisation}/{team}/"}, {Method: "DELETE", Path: "/v1/api/groups/{organisation}/{team}/"},
+	{Method: "GET", Path: "/v1/api/groups/{organisation}/{team}/members/"}, {Method: "POST", Path: "/v1/api/groups/{organisation}/{team}/members/"},
+	{Method: "GET", Path: "/v1/api/audit/"},
+}
+
+// document is the description as the server shows it.
+func document(t *testing.T) *openapi3.T {
+	t.Helper()
+	s, err := httpd.New(httpd.Config{API: text("api"), Version: "v1.2.3"})
+	require.NoError(t, err)
+	w := send(s, httptest.NewRequest("GET", "/v1/openapi.json", nil))
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, "application/json", w.Header().Get("Content-Type"))
+	doc, err := openapi3.NewLoader().LoadFromData(w.Body.Bytes())
+	require.NoError(t, err)
+	return doc
+}
+
+func TestOpenAPIIsValid(t *testing.T) {
+	doc := document(t)
+	require.Equal(t, "3.1.0", doc.OpenAPI)
+	require.Equal(t, "v1.2.3", doc.Info.Version)
+	require.NoError(t, doc.Validate(context.Background(), openapi3.IsOpenAPI31OrLater()))
+	tags, ids := map[string]bool{}, map[string]bool{}
+	for _, tag := range doc.Tags {
+		tags[tag.Name] = true
+	}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			require.Len(t, op.Tags, 1, "%s %s", method, path)
+			require.True(t, tags[op.Tags[0]], "%s %s", method, path)
+			require.False(t, ids[op.OperationID], op.OperationID)
+			ids[op.OperationID] = true
+		}
+	}
+}
+
+// TestOpenAPIRoutes: what is answered is described, and the other way round.
+func TestOpenAPIRoutes(t *testing.T) {
+	var described []wire.Route
+	for path, item := range document(t).Paths.Map() {
+		for method := range item.Operations() {
+			described = append(described, wire.Route{Method: method, Path: path})
+		}
+	}
+	require.ElementsMatch(t, append(wire.Routes(), announced...), described)
+}
+
+// TestOpenAPIAnswers: what the wire really answers, good and bad, is as described.
+// Each route of the wire succeeds at least once.
+func TestOpenAPIAnswers(t *testing.T) {
+	api, err := d6tpipe.NewAPILocal(d6tpipe.Config{Catalog: filepath.Join(t.TempDir(), "catalog.json")})
+	require.NoError(t, err)
+	s, err := httpd.New(httpd.Config{API: wire.New(wiretest.New(api.Backend()), wire.Options{})})
+	require.NoError(t, err)
+	doc, done := document(t), map[wire.Route]bool{}
+	for _, line := range strings.Split(strings.TrimSpace(answersStory), "\n") {
+		who, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		method, rest, _ := strings.Cut(rest, " ")
+		path, body, _ := strings.Cut(rest, " ")
+		r := httptest.NewRequest(method, "/v1/api/"+path, strings.NewReader(body))
+		if who != "-" {
+			r.Header.Set("Authorization", "Token token-of-"+who)
+		}
+		w := send(s, r)
+		route := templateOf(t, method, r.URL.Path)
+		checkAnswer(t, doc, route, w, line)
+		done[route] = done[route] || w.Code < 300
+	}
+	for _, route := range wire.Routes() {
+		require.True(t, done[route], "%v never succeeded", route)
+	}
+}
+
+// answersStory is who asks for what: user, method, path, body.
+const answersStory = `
+- POST accounts/ {"username":"alice","email":"a@example.com","password":"p"}
+- POST accounts/ {"username":"alice","email":"x@example.com","password":"p"}
+- POST accounts/ {"username":"public","email":"x@example.com","password":"p"}
+- POST accounts/ {"username":"bob","email":"b@example.com","password":"p"}
+- POST accounts/ nonsense
+- POST accounts/token/ {"username":"alice","password":"p"}
+- POST accounts/token/ {"username":"alice","password":"wrong"}
+alice GET
+- GET
+nobody GET
+- GET pipes/
+alice GET pipes/
+alice POST pipes/ {"name":"free"}
+alice POST pipes/ {"name":"own","protocol":"s3","location":"bucket","options":{"dir":"d","include":"*.csv"},"schema":{"x":[1,2]},"credentials":{"read":{"aws_access_key_id":"r"},"write":{"aws_access_key_id":"w"}}}
+alice POST pipes/ {"name":"child","parent":"own","options":{"dir":"sub"}}
+alice POST pipes/ {"name":"own","protocol":"s3","location":"b"}
+alice POST pipes/ {"name":"$x"}
+alice POST pipes/ []
+- POST pipes/ {"name":"x"}
+alice GET pipes/
+alice GET pipes/own/
+alice GET pipes/child/
+alice GET pipes/free/
+bob GET pipes/own/
+- GET pipes/own/
+alice GET pipes/missing/
+alice PATCH pipes/own/
+alice PATCH pipes/own/ {"options":{"dir":"e"}}
+alice PUT pipes/own/ {"name":"own","protocol":"s3","location":"bucket2"}
+bob PUT pipes/own/ {"bad":"request"}
+alice GET pipes/own/credentials/?role=read
+alice GET pipes/child/credentials/?role=write
+alice GET pipes/free/credentials/?renew=True&role=read
+alice GET pipes/free/credentials/?role=admin
+bob GET pipes/own/credentials/
+alice POST pipes/own/permissions/ {"username":"bob","role":"read","expiration_date":"2999-12-31"}
+alice POST pipes/own/permissions/ {"email":"c@example.com","role":"write"}
+alice POST pipes/own/permissions/ {"username":"public","role":"read"}
+alice POST pipes/own/permissions/ {"username":"nobody","role":"read"}
+alice POST pipes/own/permissions/ {"role":"read"}
+bob POST pipes/own/permissions/ {"username":"bob","role":"admin"}
+alice GET pipes/own/permissions/
+bob GET pipes/own/permissions/
+bob GET pipes/own/
+- GET pipes/own/
+- GET pipes/
+alice POST remotes/ {"name":"store","protocol":"s3","location":"depot","settings":{"dir":"x"},"readParams":{"sep":";"},"readCredentials":{"aws_access_key_id":"r"},"writeCredentials":{"aws_access_key_id":"w"}}
+alice POST remotes/ {"name":"managed","protocol":"d6tfree"}
+alice POST remotes/ {"name":"bad"}
+alice POST pipes/ {"name":"first","remote":"store","settings":{"remotedir":"d"},"readParams":{"a":1}}
+alice GET pipes/first/
+alice GET remotes/
+alice GET remotes/store/
+alice GET remotes/managed/
+bob GET remotes/store/
+alice POST remotes/store/permissions/ {"user":"bob","role":"read"}
+alice GET remotes/store/permissions/
+bob GET remotes/store/
+alice PUT remotes/store/ {"name":"store","protocol":"s3","location":"depot2"}
+alice PATCH remotes/store/ {"location":"depot3"}
+alice DELETE remotes/store/
+alice DELETE remotes/store/
+bob DELETE pipes/own/
+alice DELETE pipes/own/
+bob DELETE accounts/alice/
+- DELETE accounts/alice/
+alice DELETE accounts/alice/
+`
+
+// templateOf finds the route that a request was for.
+func templateOf(t *testing.T, method, path string) wire.Route {
+	t.Helper()
+	for _, r := range wire.Routes() {
+		form := regexp.MustCompile(`\\{\w+\\}`).ReplaceAllString(regexp.QuoteMeta(r.Path), "[^/]+")
+		if r.Method == method && regexp.MustCompile("^"+form+"$").MatchString(path) {
+			return r
+		}
+	}
+	t.Fatalf("%s %s is no route", method, path)
+	return wire.Route{}
+}
+
+// checkAnswer wants the status to be named and the body to be of its schema.
+func checkAnswer(t *testing.T, doc *openapi3.T, route wire.Route, w *httptest.ResponseRecorder, line string) {
+	t.Helper()
+	op := doc.Paths.Value(route.Path).GetOperation(route.Method)
+	described := op.Responses.Status(w.Code)
+	require.NotNil(t, described, "%s: %d is not described; %s", line, w.Code, w.Body)
+	media := described.Value.Content.Get("application/json")
+	if w.Code == http.StatusNoContent {
+		require.Nil(t, media)
+		require.Zero(t, w.Body.Len())
+		return
+	}
+	require.NotNil(t, media, "%s: %s", line, w.Body)
+	var body any
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &body), line)
+	require.NoError(t, media.Schema.Value.VisitJSON(body, openapi3.EnableJSONSchema2020(), openapi3.MultiErrors()), "%s: %d %s", line, w.Code, w.Body)
+}
+
+// TestOpenAPISeesFaults: the schemas say no, too.
+func TestOpenAPISeesFaults(t *testing.T) {
+	doc := document(t)
+	for schema, bodies := range map[string][2]string{ // good, bad
+		"Pipe":       {`{"name":"a","options":{"dir":"x"}}`, `{"name":"a","options":{"dir":1}}`},
+		"Remote":     {`{"name":"a","protocol":"s3"}`, `{"name":"a b","protocol":"s3"}`},
+		"Permission": {`{"username":"a","role":"read"}`, `{"username":"a","role":"owner"}`},
+		"Token":      {`{"token":"x"}`, `{}`},
+		"Problem":    {`{"name":["This field must be unique."]}`, `{"detail":["x"]}`},
+		"Files":      {`{"scanned_at":"2026-11-25T12:00:00Z","complete":true,"files":[{"key":"a","size":1}]}`, `{"complete":true,"files":[]}`},
+	} {
+		for i, body := range bodies {
+			var v any
+			require.NoError(t, json.Unmarshal([]byte(body), &v))
+			err := doc.Components.Schemas[schema].Value.VisitJSON(v, openapi3.EnableJSONSchema2020())
+			require.Equal(t, i == 0, err == nil, "%s: %v", body, err)
+		}
+	}
+	var pipe any
+	require.NoError(t, json.Unmarshal([]byte(`{"name":"a","credentials":{}}`), &pipe))
+	require.Error(t, doc.Components.Schemas["Pipe"].Value.VisitJSON(pipe, openapi3.EnableJSONSchema2020()), "credentials are never shown")
+}
+
+// TestDocs: the page names every route and schema, its style is the one that its
+// policy allows, and it loads nothing.
+func TestDocs(t *testing.T) {
+	s, err := httpd.New(httpd.Config{API: text("api"), Version: `<b>"1.2.3"`})
+	require.NoError(t, err)
+	w := send(s, httptest.NewRequest("GET", "/v1/docs/", nil))
+	require.Equal(t, 200, w.Code)
+	page := w.Body.String()
+	require.False(t, strings.Contains(page, "<b>\"1.2.3"))
+	require.True(t, strings.Contains(page, "1.2.3"))
+	for path, item := range document(t).Paths.Map() {
+		for method, op := range item.Operations() {
+			require.True(t, strings.Contains(page, "<b>"+method+"</b> <code>"+path+"</code> <i>"+template.HTMLEscapeString(op.Summary)), "%s %s", method, path)
+		}
+	}
+	ids := map[string]bool{}
+	for _, id := range regexp.MustCompile(`id="([^"]+)"`).FindAllStringSubmatch(page, -1) {
+		ids[id[1]] = true
+	}
+	links := regexp.MustCompile(`(?:href|src|action)="([^"]*)"`).FindAllStringSubmatch(page, -1)
+	require.Greater(t, len(links), 50)
+	for _, link := range links {
+		if link[1] != "/v1/openapi.json" {
+			require.True(t, strings.HasPrefix(link[1], "#") && ids[link[1][1:]], link[1])
+		}
+	}
+	require.Empty(t, regexp.MustCompile(`(?i)<script|style="|@import|url\(| on\w+=|<(img|link|iframe)`).FindString(page))
+
+	policy := w.Header().Get("Content-Security-Policy")
+	require.Contains(t, policy, "default-src 'none'")
+	require.NotContains(t, policy, "unsafe")
+	style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(page)
+	sum := sha256.Sum256([]byte(style[1]))
+	require.Contains(t, policy, "style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'")
+
+	r := httptest.NewRequest("GET", "/v1/docs", nil)
+	r.Header.Set("If-None-Match", `"other", W/`+w.Header().Get("ETag"))
+	again := send(s, r)
+	require.Equal(t, http.StatusNotModified, again.Code)
+	require.Zero(t, again.Body.Len())
+}
