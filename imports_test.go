@@ -71,9 +71,14 @@ var laws = []law{{
 	breach: [2]string{"./internal/storage/dir", "./internal/transfer"},
 }, {
 	of:     []string{"."},
-	never:  []string{"./server/...", "./cmd/...", "./internal/wire/..."},
-	why:    "who embeds the SDK gets neither a server nor a command line",
+	never:  []string{"./internal/wire/..."},
+	why:    "who embeds the SDK gets no server",
 	breach: [2]string{".", "./internal/wire"},
+}, {
+	of:     []string{"./..."},
+	never:  []string{"./server/...", "./cmd/..."},
+	why:    "who embeds the SDK gets neither a server nor a command line, and their modules require this one",
+	breach: [2]string{".", "./server"},
 }, {
 	of:     []string{".", "./examples/...", "./cmd/..."},
 	never:  []string{"testing", "testing/...", "github.com/stretchr/testify/...", "go.uber.org/goleak/...", "./internal/apitest/...", "./internal/storage/storagetest/...", "./internal/storage/sftp/sftptest/...", "./internal/storage/ftp/ftptest/...", "./internal/faultproxy/..."},
