@@ -2,5 +2,5 @@
 // go.mod of their own: they need hundreds of modules that no user of the SDK
 // should meet. Run them from the root:
 //
-//	go tool -modfile=tools/go.mod golangci-lint run
+//	GOWORK=off go tool -modfile=tools/go.mod golangci-lint run
 package tools

@@ -1,7 +1,7 @@
 // Termsvg draws what a command prints as a picture for the README: it reads the
 // output from standard input and writes an SVG to standard output.
 //
-//	go run ./examples/quickstart | go run -C tools ./termsvg 'go run ./examples/quickstart' > docs/quickstart.svg
+//	go run ./examples/quickstart | GOWORK=off go run -C tools ./termsvg 'go run ./examples/quickstart' > docs/quickstart.svg
 package main
 
 import (
