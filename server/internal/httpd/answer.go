@@ -32,9 +32,10 @@ func fail(w http.ResponseWriter, r *http.Request, status int) {
 	header.Set("Cache-Control", "no-store")
 	if q := requestOf(r.Context()); q != nil && q.kind == kindStorage {
 		body, _ := xml.Marshal(struct { // strings always marshal
-			XMLName                  xml.Name `xml:"Error"`
-			Code, Message, RequestId string
-		}{Code: codes[status], Message: texts[status], RequestId: q.id})
+			XMLName       xml.Name `xml:"Error"`
+			Code, Message string
+			RequestID     string `xml:"RequestId"`
+		}{Code: codes[status], Message: texts[status], RequestID: q.id})
 		write(w, status, "application/xml", append([]byte(xml.Header), body...))
 		return
 	}

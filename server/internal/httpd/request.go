@@ -61,17 +61,17 @@ func Scheme(ctx context.Context) string {
 
 // SetUser tells the log who sent the request that ctx belongs to.
 func SetUser(ctx context.Context, username string) {
-	if r := requestOf(ctx); r != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.user = username
+	if q := requestOf(ctx); q != nil {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.user = username
 	}
 }
 
-func (r *request) username() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.user
+func (q *request) username() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.user
 }
 
 // identify finds out who asks for what, and puts it into the context.

@@ -34,7 +34,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return errors.Join(fmt.Errorf("httpd: %w", err), server.Close())
 	}
 	s.shutdown(server, cut)
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("httpd: %w", err)
+	}
 	return nil
 }
 
