@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -253,52 +254,62 @@ func filled(t *testing.T) *db.DB {
 }
 
 // Backups that are taken while others write show one moment: what is moved from
-// one row to another is in neither twice nor missing. They restore into the other
-// engine.
+// one row to another is in neither twice nor missing. They restore into both
+// engines.
 func TestBackupUnderLoad(t *testing.T) {
 	inMemory(t)
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		ctx, stop := context.WithCancel(t.Context())
-		require.NoError(t, d.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		require.NoError(t, d.Write(t.Context(), func(ctx context.Context, tx db.Tx) error {
 			for i := range 100 {
-				_, err := tx.ExecContext(ctx, `INSERT INTO usage VALUES ($1, '', '', 1000)`, fmt.Sprint(i))
-				if err != nil {
+				if _, err := tx.ExecContext(ctx, `INSERT INTO usage VALUES ($1, '', '', 1000)`, fmt.Sprint(i)); err != nil {
 					return err
 				}
 			}
 			return nil
 		}))
-		var wg sync.WaitGroup
-		var moved, backups int
-		errs := make([]error, 3)
-		for i := range errs {
-			wg.Go(func() {
-				for n := 0; ctx.Err() == nil; n++ {
-					if errs[i] = move(ctx, d, fmt.Sprint(i, "-", n)); errs[i] != nil {
-						break
-					}
-				}
-				if errors.Is(errs[i], context.Canceled) {
-					errs[i] = nil
-				}
-			})
-		}
-		var last []byte
-		for range scaled(5, 50) {
-			last = backup(t, d)
-			backups++
-			for _, to := range engines(t) {
-				require.NoError(t, to.Restore(t.Context(), bytes.NewReader(last), false))
+		backups := backupsUnderLoad(t, d, scaled(10, 200))
+		moved := []int64{0}
+		for name, to := range engines(t) {
+			for i := 0; i < len(backups); i += scaled(3, 1) {
+				require.NoError(t, to.Restore(t.Context(), bytes.NewReader(backups[i]), true), name)
 				require.EqualValues(t, 100_000, number(t, to, `SELECT sum(n) FROM usage`))
-				moved = int(number(t, to, `SELECT count(*) FROM audit`))
-				require.EqualValues(t, moved, number(t, to, `SELECT sum(n) FROM usage WHERE record_id = '0'`)-1000)
+				moved = append(moved, number(t, to, `SELECT count(*) FROM audit`))
+				require.EqualValues(t, moved[len(moved)-1], number(t, to, `SELECT sum(n) FROM usage WHERE record_id = '0'`)-1000)
 			}
 		}
-		stop()
-		wg.Wait()
-		require.NoError(t, errors.Join(errs...))
-		require.Positive(t, moved)
+		slices.Sort(moved)
+		require.Greater(t, len(slices.Compact(moved)), 3, "they did write in between")
 	})
+}
+
+// backupsUnderLoad takes n backups while three others write.
+func backupsUnderLoad(t *testing.T, d *db.DB, n int) (backups [][]byte) {
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	errs := make([]error, 3)
+	moved := make(chan bool, 1)
+	for i := range errs {
+		wg.Go(func() {
+			for n := 0; errs[i] == nil; n++ {
+				errs[i] = move(ctx, d, fmt.Sprint(i, "-", n))
+				select {
+				case moved <- true:
+				default:
+				}
+			}
+		})
+	}
+	for range n {
+		<-moved
+		<-moved // the first one may be from before the last backup
+		backups = append(backups, backup(t, d))
+	}
+	stop()
+	wg.Wait()
+	for _, err := range errs {
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	return backups
 }
 
 // move takes one from a row, gives it to row 0, and notes it.

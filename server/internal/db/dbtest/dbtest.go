@@ -42,8 +42,8 @@ func SQLite(t testing.TB) string {
 	return "sqlite://" + filepath.ToSlash(filepath.Join(t.TempDir(), "server.db"))
 }
 
-// Postgres returns the URL of an empty database, which goes away with the test.
-// The test is skipped where there is no PostgreSQL.
+// Postgres returns the URL of an empty database. The test is skipped where
+// there is no PostgreSQL.
 func Postgres(t testing.TB) string {
 	t.Helper()
 	return server.database(t)

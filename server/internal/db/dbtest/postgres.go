@@ -2,7 +2,6 @@ package dbtest
 
 import (
 	"cmp"
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -58,7 +57,7 @@ wait $pid
 rm -rf "$2/data" "$2/log"
 `
 
-// database creates a database and returns its URL.
+// database creates a database and returns its URL. It goes away with the others.
 func (p *postgres) database(t testing.TB) string {
 	t.Helper()
 	p.once.Do(func() { p.err = p.start(t) })
@@ -72,10 +71,6 @@ func (p *postgres) database(t testing.TB) string {
 	p.mu.Unlock()
 	_, err := p.admin.ExecContext(t.Context(), "CREATE DATABASE "+name)
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		_, err := p.admin.ExecContext(context.WithoutCancel(t.Context()), "DROP DATABASE "+name+" WITH (FORCE)")
-		require.NoError(t, err)
-	})
 	return p.url(name)
 }
 
