@@ -182,7 +182,7 @@ func (b *backupReader) line() ([]byte, error) {
 			return b.last, nil
 		case err == io.EOF:
 			return nil, fmt.Errorf("%w: its end is missing", ErrDamaged)
-		case err != bufio.ErrBufferFull:
+		case !errors.Is(err, bufio.ErrBufferFull):
 			return nil, err
 		case len(b.last) > maxLine:
 			return nil, fmt.Errorf("%w: a line has no end", ErrDamaged)

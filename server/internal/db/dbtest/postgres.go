@@ -2,6 +2,7 @@ package dbtest
 
 import (
 	"cmp"
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ pid=$!
 cat >/dev/null
 kill -INT $pid
 wait $pid
-rm -rf "$2/data" "$2/log"
+rm -rf "$2"
 `
 
 // database creates a database and returns its URL. It goes away with the others.
@@ -88,7 +89,8 @@ func (p *postgres) start(t testing.TB) (err error) {
 	if p.dir, err = os.MkdirTemp("/tmp", "d6tpg-"); err != nil {
 		return err
 	}
-	p.cmd = exec.Command("/bin/sh", "-c", script, "sh", bin, p.dir)
+	outlives := context.WithoutCancel(t.Context()) // it is for other tests, too
+	p.cmd = exec.CommandContext(outlives, "/bin/sh", "-c", script, "sh", bin, p.dir)
 	p.cmd.Dir = p.dir
 	if err := asOther(p.cmd, p.dir); err != nil {
 		return err
