@@ -99,7 +99,7 @@ func TestPresigned(t *testing.T) {
 	require.GreaterOrEqual(t, status, 400, "another key")
 	parsed, err := url.Parse(u)
 	require.NoError(t, err)
-	require.Equal(t, "3600", parsed.Query().Get("X-Amz-Expires"))
+	require.Contains(t, []string{"3599", "3600"}, parsed.Query().Get("X-Amz-Expires"))
 	require.NotContains(t, u, string(cfg.SecretKey))
 	soon := read("alice/x/")
 	soon.Expires = time.Now().Add(90 * time.Second)

@@ -53,6 +53,7 @@ const (
 	maxConnections = 4096
 	maxRequests    = 1024
 	maxParts       = 10_000
+	maxCopy        = 5 << 30 // bytes in one copy, as Amazon has it
 	healthPath     = "/-/health"
 	objectOwner    = "d6tpipe" // of all that is stored; nobody has an account of this name
 )
@@ -112,7 +113,7 @@ func openFiles(dir string) (files *posix.Posix, sidecar string, err error) {
 			return nil, "", fmt.Errorf("make the folder of the storage: %w", err)
 		}
 	}
-	opts := posix.PosixOpts{ValidateBucketNames: true}
+	opts := posix.PosixOpts{ValidateBucketNames: true, CopyObjectThreshold: maxCopy}
 	opts.SetNewDirPerm(0o750)
 	opts.SetNewFilePerm(0o640)
 	var known meta.MetadataStorer = meta.XattrMeta{}

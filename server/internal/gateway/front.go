@@ -16,7 +16,7 @@ import (
 
 const (
 	copyBuffer = 64 << 10
-	waitLimit  = 5 * time.Second // for a child that starts again
+	waitLimit  = 3 * time.Second // for a child that starts again
 	maxText    = 8 << 20         // bodies that are not files: a list of 10,000 parts or of 1,000 keys
 )
 

@@ -6,6 +6,7 @@ import urllib.request
 
 import boto3
 from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 sets = json.load(sys.stdin)
@@ -79,6 +80,7 @@ bare = {k: v for k, v in sets['read'].items() if k != 'aws_session_token'}
 refused('no token', 'InvalidToken', lambda: boto3.client('s3', **bare).get_object(Bucket=bucket, Key=prefix + 'a.csv'))
 
 # a URL
-url = rc.generate_presigned_url('get_object', Params={'Bucket': bucket, 'Key': prefix + 'a.csv'}, ExpiresIn=60)
+signed = boto3.client('s3', config=Config(signature_version='s3v4'), **sets['read'])
+url = signed.generate_presigned_url('get_object', Params={'Bucket': bucket, 'Key': prefix + 'a.csv'}, ExpiresIn=60)
 assert urllib.request.urlopen(url).read() == b'a,b\n'
 print('done')
