@@ -65,7 +65,7 @@ const (
 func RunChild(ctx context.Context) int {
 	signal.Ignore(os.Interrupt) // a terminal sends it to both; the parent knows what is to be done
 	if err := runChild(ctx, os.Stdin); err != nil {
-		fmt.Fprintln(os.Stderr, "storage:", err) //nolint:errcheck // there is no other way to say it
+		fmt.Fprintln(os.Stderr, "storage:", err)
 		return 1
 	}
 	return 0
@@ -150,7 +150,7 @@ func makeBucket(ctx context.Context, files *posix.Posix, bucket string) error {
 	if err != nil {
 		return fmt.Errorf("make the bucket: %w", err)
 	}
-	ctx = context.WithValue(ctx, "bucket-owner", auth.Account{Access: objectOwner}) //nolint:revive,staticcheck // the S3 server's key is a string
+	ctx = context.WithValue(ctx, "bucket-owner", auth.Account{Access: objectOwner}) //nolint:staticcheck // the S3 server's key is a string
 	err = files.CreateBucket(ctx, &s3.CreateBucketInput{
 		Bucket: &bucket, ObjectOwnership: types.ObjectOwnershipBucketOwnerEnforced, CreateBucketConfiguration: &types.CreateBucketConfiguration{},
 	}, acl)
@@ -170,7 +170,7 @@ func sweepDaily(ctx context.Context, cfg childConfig, sidecar string) {
 		case <-time.After(wait):
 		}
 		if err := sweep(ctx, cfg.Dir, sidecar, cfg.Bucket, time.Now()); err != nil && ctx.Err() == nil {
-			fmt.Fprintln(os.Stderr, "storage: sweep:", err) //nolint:errcheck // the parent logs it
+			fmt.Fprintln(os.Stderr, "storage: sweep:", err) // the parent logs it
 		}
 	}
 }

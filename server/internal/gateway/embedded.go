@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"time"
 
@@ -63,6 +64,8 @@ type Embedded struct {
 
 var _ Storage = (*Embedded)(nil)
 
+var isBucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`).MatchString
+
 // NewEmbedded opens the storage in cfg.Dir and starts its S3 server, which is ready
 // a moment later: requests wait for it. The caller must call Close.
 func NewEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
@@ -106,6 +109,9 @@ func (cfg EmbeddedConfig) withDefaults() (EmbeddedConfig, error) {
 	cfg.Dir = dir
 	if cfg.Bucket == "" {
 		cfg.Bucket = "managed"
+	}
+	if !isBucketName(cfg.Bucket) {
+		return cfg, fmt.Errorf("%q is no name for a bucket", cfg.Bucket)
 	}
 	if cfg.Region == "" {
 		cfg.Region = "us-east-1"
@@ -244,7 +250,8 @@ func (e *Embedded) Healthy(ctx context.Context) error {
 // Handler answers S3 requests.
 func (e *Embedded) Handler() http.Handler { return e.front }
 
-// Close ends the S3 server, after the requests that are under way.
+// Close ends the S3 server, after the requests that are under way. The caller stops
+// its own server before.
 func (e *Embedded) Close() error {
 	e.stop()
 	e.done.Wait()

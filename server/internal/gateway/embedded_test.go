@@ -209,9 +209,6 @@ func TestEmbeddedCheck(t *testing.T) {
 	verdict <- nil
 	w := start(t, func(cfg *gateway.EmbeddedConfig) {
 		cfg.Check = func(_ context.Context, g gateway.Grant) error {
-			if g.Subject == "" { // the server's own listing
-				return nil
-			}
 			err := <-verdict
 			verdict <- err
 			if g.Subject != "bob" || g.Prefix != "alice/sales/" || g.Role != d6tpipe.RoleWrite || len(g.Filters) != 1 {
@@ -247,8 +244,15 @@ func TestEmbeddedMasters(t *testing.T) {
 	_, err := before.clientWith(t, fresh).StatObject(t.Context(), bucket, "alice/sales/a", minio.StatObjectOptions{})
 	require.Error(t, err)
 
-	_, err = gateway.NewEmbedded(gateway.EmbeddedConfig{Dir: t.TempDir(), Master: []byte("short"), PublicURL: func(context.Context) string { return "" }})
-	require.ErrorContains(t, err, "32 bytes")
+	url := func(context.Context) string { return "" }
+	for text, cfg := range map[string]gateway.EmbeddedConfig{
+		"32 bytes": {Dir: t.TempDir(), Master: []byte("short"), PublicURL: url},
+		"folder":   {Master: make([]byte, 32), PublicURL: url},
+		"no name":  {Dir: t.TempDir(), Master: make([]byte, 32), PublicURL: url, Bucket: "A/b"},
+	} {
+		_, err = gateway.NewEmbedded(cfg)
+		require.ErrorContains(t, err, text)
+	}
 }
 
 // Two storages on one folder, as when a server is replaced while it still answers.

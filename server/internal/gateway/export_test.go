@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -17,7 +19,11 @@ func (e *Embedded) Socket() string { return e.super.config.Socket }
 
 // Sweep removes what was left behind, as if it were now.
 func (e *Embedded) Sweep(ctx context.Context, now time.Time) error {
-	return sweep(ctx, e.cfg.Dir, "", e.cfg.Bucket, now)
+	sidecar := filepath.Join(e.cfg.Dir, sidecarDir)
+	if _, err := os.Stat(sidecar); err != nil {
+		sidecar = ""
+	}
+	return sweep(ctx, e.cfg.Dir, sidecar, e.cfg.Bucket, now)
 }
 
 // SessionPolicy is the text of a policy.

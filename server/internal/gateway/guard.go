@@ -126,7 +126,7 @@ func (g *guard) HeadBucket(ctx context.Context, in *s3.HeadBucketInput) (*s3.Hea
 }
 
 // GetBucketAcl is asked by the S3 server itself.
-func (g *guard) GetBucketAcl(ctx context.Context, in *s3.GetBucketAclInput) ([]byte, error) {
+func (g *guard) GetBucketAcl(ctx context.Context, in *s3.GetBucketAclInput) ([]byte, error) { //nolint:staticcheck // the S3 server calls it so
 	return g.files.GetBucketAcl(ctx, in)
 }
 

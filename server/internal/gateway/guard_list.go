@@ -56,7 +56,7 @@ func (g *guard) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input) (o
 	if err != nil {
 		return out, err
 	}
-	count := int32(len(p.objects) + len(p.prefixes)) //nolint:gosec // not more than were asked for, which is an int32
+	count := int32(len(p.objects) + len(p.prefixes)) // not more than were asked for
 	return s3response.ListObjectsV2Result{
 		Name: in.Bucket, Prefix: in.Prefix, Delimiter: filled(in.Delimiter), StartAfter: filled(in.StartAfter), MaxKeys: in.MaxKeys,
 		ContinuationToken: filled(in.ContinuationToken), KeyCount: &count,
@@ -167,7 +167,7 @@ func (l listing) group(key string) (name string, common bool) {
 
 // scan asks the files, without a filter.
 func (g *guard) scan(ctx context.Context, l listing) (page, error) {
-	count := int32(min(l.max, scanPage)) //nolint:gosec // small
+	count := int32(min(l.max, scanPage))
 	empty := ""
 	res, err := g.files.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
 		Bucket: &g.bucket, Prefix: &l.prefix, Delimiter: &l.delimiter, ContinuationToken: &l.after, StartAfter: &empty, MaxKeys: &count, FetchOwner: &l.owner,

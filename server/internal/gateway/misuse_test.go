@@ -249,6 +249,31 @@ func (w *world) postForm(t testing.TB, k keys, key string) (int, string) {
 	return res.StatusCode, string(data)
 }
 
+// The server's own process stops what the S3 protocol has besides files, whatever
+// the S3 server would do with it.
+func TestFrontRefuses(t *testing.T) {
+	w := start(t, func(cfg *gateway.EmbeddedConfig) { cfg.Program = []string{"/bin/false"} }) // nobody is behind it
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	k := w.keys(t, write("alice/x/"))
+	for _, target := range []string{
+		"PUT /managed", "DELETE /managed", "PATCH /managed", "OPTIONS /managed", "POST /managed", "GET /managed?policy=", "GET /managed?acl=", "GET /managed?versions=",
+		"GET /managed?versioning=", "PUT /managed?policy=", "GET /managed?cors=", "GET /managed?lifecycle=", "HEAD /managed?acl=", "POST /managed?delete=&acl=",
+		"PATCH /managed/a", "POST /managed/a", "POST /managed/a?select=&select-type=2", "POST /managed/a?restore=", "GET /managed/a?acl=", "GET /managed/a?versionId=1",
+		"GET /managed/a?torrent=", "PUT /managed/a?acl=", "PUT /managed/a?retention=", "PUT /managed/a?legal-hold=", "DELETE /managed/a?versionId=1", "OPTIONS /managed/a",
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		status, answer := w.send(t, k, method, path, "")
+		require.Equal(t, http.StatusForbidden, status, target)
+		if method != http.MethodHead {
+			require.Contains(t, answer, "no such operation", target)
+		}
+	}
+	large := bytes.Repeat([]byte("x"), 9<<20)
+	status, answer := w.send(t, k, "POST", "/managed?delete=", string(large))
+	require.Equal(t, http.StatusBadRequest, status)
+	require.Contains(t, answer, "EntityTooLarge")
+}
+
 // Keys that are not whole, not together, or not good any more.
 func TestMisuseOfKeys(t *testing.T) {
 	w := start(t)

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bytes"
+	"crypto/md5"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -291,6 +292,36 @@ func TestSweep(t *testing.T) {
 	body, err := get(t, c, "alice/x/a")
 	require.NoError(t, err)
 	require.Equal(t, "x", body)
+}
+
+// Where files cannot have attributes, what is known of them is beside them.
+func TestSidecar(t *testing.T) {
+	w := start(t, func(cfg *gateway.EmbeddedConfig) {
+		require.NoError(t, os.Mkdir(filepath.Join(cfg.Dir, "metadata"), 0o700))
+	})
+	c := w.client(t, write("alice/x/"))
+	put(t, c, "alice/x/a/b", "x")
+	put(t, c, "alice/x/a/b", "y")
+	info, err := c.StatObject(t.Context(), bucket, "alice/x/a/b", minio.StatObjectOptions{})
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprintf("%x", md5.Sum([]byte("y"))), info.ETag)
+	_, err = os.Stat(filepath.Join(w.dir, "metadata", bucket, "alice/x/a/b"))
+	require.NoError(t, err)
+	_, err = c.NewMultipartUpload(t.Context(), bucket, "alice/x/old", minio.PutObjectOptions{})
+	require.NoError(t, err)
+	beside := filepath.Join(w.dir, "metadata", bucket, ".sgwtmp/multipart/*/*-*")
+	found, err := filepath.Glob(beside)
+	require.NoError(t, err)
+	require.NotEmpty(t, found)
+	require.NoError(t, w.Sweep(t.Context(), time.Now().Add(8*24*time.Hour)))
+	found, err = filepath.Glob(beside)
+	require.NoError(t, err)
+	require.Empty(t, found)
+	require.Equal(t, []string{"a/b"}, listed(t, w, read("alice/x/")))
+	require.NoError(t, w.Remove(t.Context(), "alice/x/"))
+	require.Empty(t, listed(t, w, read("alice/x/")))
+	_, err = os.Stat(filepath.Join(w.dir, "metadata", bucket, "alice/x"))
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 // Keys that have ended say so, because clients then ask for new ones.

@@ -97,6 +97,8 @@ func (s *supervisor) once(ctx context.Context) error {
 	s.up.shut()
 	cancel()
 	watching.Wait()
+	s.up.shut() // it may have been opened just now, by the last answer
+	s.client.CloseIdleConnections()
 	return err
 }
 
@@ -252,9 +254,10 @@ func removeDeadSockets(base string) {
 	if err != nil {
 		return
 	}
+	dialer := net.Dialer{Timeout: time.Second}
 	for _, e := range entries {
 		folder := filepath.Join(base, e.Name())
-		conn, err := net.DialTimeout("unix", filepath.Join(folder, socketName), time.Second)
+		conn, err := dialer.DialContext(context.Background(), "unix", filepath.Join(folder, socketName))
 		if err == nil {
 			conn.Close()
 		} else if info, statErr := e.Info(); statErr == nil && time.Since(info.ModTime()) > time.Minute && !errors.Is(err, os.ErrPermission) {
