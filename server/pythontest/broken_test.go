@@ -35,6 +35,18 @@ type flaw struct {
 	before func(w http.ResponseWriter, e *exchange) (answered bool)
 	after  func(e *exchange)
 	fails  []string
+	also   []string // checks to run besides, for those that look at all that was said
+	says   string   // what the failing checks must say
+}
+
+// refusals are checks that are refused often.
+func refusals() (ids []string) {
+	for _, method := range []string{"get", "post", "patch", "put", "delete"} {
+		for _, path := range []string{"nothing", "pipes-a-b-c", "remotes-a-credentials", "accounts-a-b"} {
+			ids = append(ids, "unknown-"+method+"-"+path)
+		}
+	}
+	return append(ids, "bad-token")
 }
 
 // refuse answers in place of the server.
@@ -174,8 +186,9 @@ var flaws = []flaw{
 		"create-taken", "register-name-taken", "register-email-taken", "register-public", "create-bad-name-0", "create-bad-dir-0",
 		"create-no-parent", "unregister-other", "demo", "remote-taken", "remote-bad-name", "pipe-no-remote", "permissions-unknown", "create-taken-by-other",
 	}},
-	{name: "an apostrophe", after: text("Not found", "Can't be found: Not found"), fails: []string{"texts"}},
-	{name: "letters beyond ASCII", after: text("Not found", "Not found \u2014"), fails: []string{"texts"}},
+	{name: "an apostrophe", after: text("Not found", "Can't be found: Not found"), fails: []string{"texts"}, also: refusals(), says: "the repr escapes"},
+	{name: "letters beyond ASCII", after: text("Not found", "Not found \u2014"), fails: []string{"texts"}, also: refusals(), says: "not plain ASCII"},
+	{name: "a panic's status", after: status(404, 500, "PATCH"), fails: []string{"texts"}, also: refusals(), says: "500"},
 	{name: "a byte order mark", after: func(e *exchange) {
 		if e.r.URL.Path == "/v1/api/remotes/" {
 			e.body = slices.Concat([]byte("\xef\xbb\xbf"), e.body)
@@ -265,7 +278,7 @@ var flaws = []flaw{
 				row[key] = nil
 			}
 		}
-	}), fails: []string{"null-settings", "null-readParams", "null-readCredentials", "null-given-settings", "open"}},
+	}), fails: []string{"null-settings", "null-readParams", "null-readCredentials", "null-given-settings", "open", "no-nulls"}},
 	{name: "settings get a key", after: each("/pipes/", func(row map[string]any) {
 		if s, ok := row["settings"].(map[string]any); ok {
 			s["remotepath"] = "s3://x/"
@@ -332,10 +345,13 @@ func TestFlaws(t *testing.T) {
 			require.NoError(t, err)
 			server := httptest.NewServer(f.spoil(wire.New(wiretest.New(api.Backend()), wire.Options{})))
 			defer server.Close()
-			rows := runTable(t, interpreter, Target{URL: server.URL}, f.fails...)
-			require.Len(t, rows, len(f.fails), "a name that is no check")
+			rows := runTable(t, interpreter, Target{URL: server.URL}, slices.Concat(f.fails, f.also)...)
+			require.Len(t, rows, len(f.fails)+len(f.also), "a name that is no check")
 			for _, row := range rows {
-				require.Equal(t, "fail", row.State, "%s did not notice", row.ID)
+				if slices.Contains(f.fails, row.ID) {
+					require.Equal(t, "fail", row.State, "%s did not notice", row.ID)
+					require.Contains(t, row.Text, f.says)
+				}
 			}
 		})
 	}

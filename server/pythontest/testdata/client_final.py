@@ -38,7 +38,7 @@ def accounts():
     assert all(tokens), tokens
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        assert client(names[0]).register(names[0], "x@example.com", "pw") is None
+        assert client(names[0]).register(names[0], "x@example.com", "a long password") is None
     assert any("already registered" in str(w.message) for w in seen), seen
     assert client(names[0]).login(names[0], "pw of " + names[0]) == tokens[0]
     assert client(names[0]).username == names[0]

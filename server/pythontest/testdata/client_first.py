@@ -96,8 +96,8 @@ def main():
     try:
         for who in ("alice", "bob"):
             name = "%s-%s" % (who, MARK)
-            token = client(name).register(name, name + "@example.com", "pw")
-            assert client(name).forgotToken(name, "pw") == token
+            token = client(name).register(name, name + "@example.com", "a long password")
+            assert client(name).forgotToken(name, "a long password") == token
             people.append(client(name))
             assert people[-1].username == name
         alice, bob = people

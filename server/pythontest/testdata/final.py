@@ -22,7 +22,7 @@ def _(w):
 @check("register", "C", "final", "register is a 201 with a token that works at once")
 def _(w):
     name = w.name("frank")
-    answer = w.final().call("POST", "accounts", body={"username": name, "email": name + "@example.com", "password": "pw"})
+    answer = w.final().call("POST", "accounts", body={"username": name, "email": name + "@example.com", "password": "a long password"})
     expect(answer.status, 201)
     frank = w.final(answer.data["token"])
     expect(frank.hello(), name)
@@ -31,17 +31,17 @@ def _(w):
 
 @check("register-name-taken", "T", "final", "a username that is taken: This field must be unique")
 def _(w):
-    refused(w.final().register, w.alice.name, w.name() + "@example.com", "pw", text="This field must be unique")
+    refused(w.final().register, w.alice.name, w.name() + "@example.com", "a long password", text="This field must be unique")
 
 
 @check("register-email-taken", "T", "final", "an e-mail address that is taken: This field must be unique")
 def _(w):
-    refused(w.final().register, w.name("frank"), w.alice.email, "pw", text="This field must be unique")
+    refused(w.final().register, w.name("frank"), w.alice.email, "a long password", text="This field must be unique")
 
 
 @check("register-public", "T", "final", "nobody can be called public: Username")
 def _(w):
-    refused(w.final().register, "public", w.name() + "@example.com", "pw", text="Username")
+    refused(w.final().register, "public", w.name() + "@example.com", "a long password", text="Username")
 
 
 @check("login", "T", "final", "login brings the same token as registration")
@@ -101,7 +101,7 @@ def _(w):
     if password:
         demo = w.final(w.final().login("demo", password))
     else:
-        demo = w.final(w.final().register("demo", "demo-%s@example.com" % w.mark, "demo123"))
+        demo = w.final(w.final().register("demo", "demo-%s@example.com" % w.mark, "a long password"))
     try:
         refused(demo.upsert_pipe, {"name": w.name()}, text="cannot register pipes")
     finally:
@@ -684,7 +684,7 @@ def _(w):
     name = w.s3()
     guest = w.name("guest")
     w.alice.final.permit(name, email=guest + "@example.com", role="read")
-    client = w.final(w.final().register(guest, guest + "@example.com", "pw"))
+    client = w.final(w.final().register(guest, guest + "@example.com", "a long password"))
     expect(client.open(name)["role"], "read")
     holds(name in client.list_pipes(), "it is not in the list")
     client.unregister(guest)

@@ -234,9 +234,18 @@ def last_check_bodies(w):
                 raise AssertionError("%s %s: no JSON: %r" % (method, url, answer.body))
 
 
+def last_check_nulls(w):
+    names = ("settings", "readParams", "readCredentials", "writeCredentials", "options", "schema")
+    for method, url, answer in w.log:
+        if answer.status // 100 == 2 and re.search(r"/api/(pipes|remotes)(/[^/]+)?/$", url) and answer.body:
+            for row in answer.data if isinstance(answer.data, list) else [answer.data]:
+                holds(not [n for n in names if row.get(n, "") is None], "%s %s: %s" % (method, url, row))
+
+
 def enter_last():
     """Enters the checks that look at all that was said; call it when the table
     has everything else."""
     check("texts", "C", "any", "refusals are plain ASCII without quotes, so that their repr shows them as they are; none is a 5xx")(last_check_texts)
+    check("no-nulls", "C", "any", "no record of the whole run had a null where the clients want an object or nothing")(last_check_nulls)
     check("no-redirects", "C", "any", "no answer of the whole run was redirected")(last_check_redirects)
     check("all-json", "C", "any", "every body of the whole run is JSON")(last_check_bodies)
