@@ -48,6 +48,11 @@ var laws = []law{{
 	why:    "a file system is read the same way on every remote, so it sees a Store and never a driver, and it knows nothing of catalogues and accounts",
 	breach: [2]string{"./internal/remotefs", "./internal/storage/dir"},
 }, {
+	of:     []string{"./internal/filelist"},
+	only:   []string{"std", "./internal/storage", "golang.org/x/text/..."},
+	why:    "both ends of the wire read and write listings by it, so it knows neither of them",
+	breach: [2]string{"./internal/filelist", "./internal/catalog"},
+}, {
 	of:     []string{"./internal/storage/conform"},
 	never:  []string{"testing", "testing/..."},
 	why:    "it gets into programs, where test code is dead weight and registers flags",

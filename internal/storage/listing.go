@@ -95,7 +95,14 @@ type collector struct {
 }
 
 func (c *collector) collect(ctx context.Context, store Store, prefix string) error {
-	for obj, err := range store.List(ctx, prefix) {
+	if err := c.take(store.List(ctx, prefix), prefix); err != nil {
+		return err
+	}
+	return ctx.Err() // a driver that just stops when the context ends has not seen everything
+}
+
+func (c *collector) take(objects iter.Seq2[Object, error], prefix string) error {
+	for obj, err := range objects {
 		switch {
 		case err != nil:
 			return err
@@ -110,7 +117,7 @@ func (c *collector) collect(ctx context.Context, store Store, prefix string) err
 		}
 		c.good.add(&obj)
 	}
-	return ctx.Err() // a driver that just stops when the context ends has not seen everything
+	return nil
 }
 
 // sortOut takes out the keys that collide.

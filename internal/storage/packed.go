@@ -38,6 +38,13 @@ type packer struct {
 
 func (p *packer) add(o *Object) {
 	p.count++
+	p.append(o)
+	if len(p.buf) >= blockSize {
+		p.cut()
+	}
+}
+
+func (p *packer) append(o *Object) {
 	p.text(o.Key)
 	p.buf = binary.AppendUvarint(p.buf, uint64(o.Size))
 	p.buf = binary.AppendVarint(p.buf, o.ModTime.Unix())
@@ -56,9 +63,6 @@ func (p *packer) add(o *Object) {
 		p.buf = append(p.buf, tagAndSum)
 		p.text(o.Tag)
 		p.text(o.Sum)
-	}
-	if len(p.buf) >= blockSize {
-		p.cut()
 	}
 }
 
@@ -143,6 +147,19 @@ func (r *reader) object() (o Object) {
 		o.Tag, o.Sum = first, r.text()
 	}
 	return o
+}
+
+// skip passes over what follows the key of an object.
+func (r *reader) skip() {
+	r.uvarint()
+	r.uvarint()
+	r.uvarint()
+	kind := r.block[r.off]
+	r.off++
+	r.text()
+	if kind == tagAndSum {
+		r.text()
+	}
 }
 
 func (r *reader) text() string {
