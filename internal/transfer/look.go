@@ -50,7 +50,7 @@ func (s *Sync) planAlone(ctx context.Context, req Request) (*Plan, error) {
 }
 
 func (s *Sync) plan(ctx context.Context, req Request) (*Plan, error) {
-	in, err := s.look(ctx)
+	in, err := s.lookAt(ctx, req.Seen)
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +65,10 @@ func (s *Sync) plan(ctx context.Context, req Request) (*Plan, error) {
 		return nil, err
 	}
 	learned = deleteFunc(learned, func(e Entry) bool { return e.racy() }) // nothing gained
-	for _, key := range p.forget {
-		learned = append(learned, Entry{Key: key})
+	if req.Seen == nil {                                                  // what was gone a while ago may be back
+		for _, key := range p.forget {
+			learned = append(learned, Entry{Key: key})
+		}
 	}
 	s.learn(ctx, in.known, append(in.proven, learned...))
 	return p, nil
@@ -89,8 +91,18 @@ func (s *Sync) scanRemote(ctx context.Context) (storage.Listing, error) {
 	return l, err
 }
 
+func (s *Sync) seen(ctx context.Context, seen *storage.Listing) (storage.Listing, error) {
+	if seen != nil {
+		return *seen, ctx.Err()
+	}
+	return s.scanRemote(ctx)
+}
+
 // look makes the three scans.
-func (s *Sync) look(ctx context.Context) (in states, err error) {
+func (s *Sync) look(ctx context.Context) (states, error) { return s.lookAt(ctx, nil) }
+
+// lookAt is look with a listing that is there already, when seen is one.
+func (s *Sync) lookAt(ctx context.Context, seen *storage.Listing) (in states, err error) {
 	moved, err := s.moved()
 	if err != nil {
 		return in, err
@@ -103,7 +115,7 @@ func (s *Sync) look(ctx context.Context) (in states, err error) {
 	in.base = in.known
 	g, inner := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		l, err := s.scanRemote(inner)
+		l, err := s.seen(inner, seen)
 		in.remote, in.refused = l.Objects(), l.Refused
 		return err
 	})
@@ -151,6 +163,9 @@ func (e *Entry) doubts(f *LocalFile) bool {
 // compare finds out which clashes are none, because both sides have the same
 // content, and decides on these steps again.
 func (s *Sync) compare(ctx context.Context, p *Plan) error {
+	if s.cfg.Store == nil {
+		return nil // whoever has a Store looks again
+	}
 	var clashes []*Step
 	for i := range p.Steps {
 		if p.comparable(&p.Steps[i]) {

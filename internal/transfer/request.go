@@ -1,8 +1,11 @@
 package transfer
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
 // A Direction is where the bytes go.
@@ -48,6 +51,11 @@ type Request struct {
 	// Recent n > 0 takes the n newest files of the sending side that pass the
 	// filters, n < 0 the -n oldest.
 	Recent int
+	// Seen is what somebody else's scan saw, and takes the place of a look at the
+	// remote. It may be out of date, so only a pull can be planned from it: that
+	// deletes nothing, and asks the remote for the very versions that are listed. Nor is
+	// anything forgotten because of it.
+	Seen *storage.Listing
 }
 
 func (r Request) validate() error {
@@ -58,6 +66,8 @@ func (r Request) validate() error {
 		return fmt.Errorf("transfer: unknown mode %q", r.Mode)
 	case !slices.Contains([]Merge{MergeFail, MergeKeep, MergeOverwrite}, r.Merge):
 		return fmt.Errorf("transfer: unknown merge mode %q", r.Merge)
+	case r.Seen != nil && r.Direction != Pull:
+		return errors.New("transfer: only a pull can be planned from a listing of the past")
 	}
 	return nil
 }
