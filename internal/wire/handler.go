@@ -24,6 +24,8 @@ type handler struct {
 type answer struct {
 	status int
 	body   json.RawMessage
+	header http.Header // instead of those that say that nothing may be kept
+	stream io.Reader   // the body, when it is not in body
 }
 
 // ServeHTTP finds the route, carries it out and writes the answer. A panic
@@ -104,7 +106,7 @@ func (h *handler) root(w http.ResponseWriter, r *http.Request) (call, error) {
 			return answer{}, err
 		}
 		body, err := s.WhoAmI(ctx)
-		return answer{http.StatusOK, body}, err
+		return answer{status: http.StatusOK, body: body}, err
 	}, nil
 }
 
@@ -171,7 +173,7 @@ func (h *handler) reset(r *http.Request, username string) call {
 
 func tokenAnswer(status int, token string) answer {
 	body, _ := json.Marshal(map[string]string{"token": token}) // strings always marshal
-	return answer{status, body}
+	return answer{status: status, body: body}
 }
 
 // open reads the Authorization header and returns the caller's session.

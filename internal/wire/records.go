@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"strings"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/catalog"
@@ -39,6 +38,9 @@ func (h *handler) records(w http.ResponseWriter, r *http.Request, path string, r
 	case len(rest) == 2 && rest[1] == "credentials" && path == catalog.Pipes:
 		t.path += "/" + rest[0] + "/credentials"
 		return t.credentials, allow(w, r, http.MethodGet)
+	case len(rest) == 2 && rest[1] == "files" && path == catalog.Pipes:
+		t.path, t.name = t.path+"/"+rest[0]+"/files", rest[0]
+		return t.files, allow(w, r, http.MethodGet, http.MethodPost)
 	}
 	return nil, d6tpipe.ErrNotFound
 }
@@ -100,7 +102,7 @@ func (t target) collection(ctx context.Context) (answer, error) {
 			list = append(list, row...)
 		}
 		if page = next; page == "" {
-			return answer{http.StatusOK, append(list, ']')}, nil
+			return answer{status: http.StatusOK, body: append(list, ']')}, nil
 		}
 	}
 }
@@ -130,8 +132,7 @@ func (t target) credentials(ctx context.Context) (answer, error) {
 }
 
 func credentialsQuery(query url.Values) (json.RawMessage, error) {
-	renew := query.Get("renew") // Python writes True
-	in := catalog.CredentialsQuery{Role: query.Get("role"), Renew: strings.EqualFold(renew, "true") || renew == "1"}
+	in := catalog.CredentialsQuery{Role: query.Get("role"), Renew: isTrue(query.Get("renew"))}
 	if !in.IsValid() {
 		return nil, &d6tpipe.FieldError{Field: "role", Reason: "Roles of credentials are read and write."}
 	}
@@ -161,7 +162,7 @@ func (t target) do(ctx context.Context, verb catalog.Verb, status int) (answer, 
 		return answer{}, malformed("The body must be a JSON object.")
 	}
 	out, err := s.Do(ctx, verb, t.path, t.name, in)
-	return answer{status, out}, err
+	return answer{status: status, body: out}, err
 }
 
 // bare carries out a verb that has no body of the request's.
@@ -171,5 +172,5 @@ func (t target) bare(ctx context.Context, verb catalog.Verb, in json.RawMessage,
 		return answer{}, err
 	}
 	out, err := s.Do(ctx, verb, t.path, t.name, in)
-	return answer{status, out}, err
+	return answer{status: status, body: out}, err
 }

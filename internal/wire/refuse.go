@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -73,7 +74,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, wait.Seconds())))
 	}
 	drain(r)
-	write(w, answer{status, []byte(body)})
+	write(w, answer{status: status, body: []byte(body)})
 }
 
 // drain reads some of a body that nobody wanted, because a client that is still
@@ -90,11 +91,17 @@ func write(w http.ResponseWriter, a answer) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	header.Set("Referrer-Policy", "no-referrer")
-	if a.status == http.StatusNoContent {
+	maps.Copy(header, a.header)
+	if a.status == http.StatusNoContent || a.status == http.StatusNotModified {
 		w.WriteHeader(a.status)
 		return
 	}
 	header.Set("Content-Type", "application/json")
+	if a.stream != nil {
+		w.WriteHeader(a.status)
+		copyBody(w, a.stream)
+		return
+	}
 	header.Set("Content-Length", strconv.Itoa(len(a.body)))
 	w.WriteHeader(a.status)
 	_, _ = w.Write(a.body)

@@ -27,6 +27,7 @@ type Service struct {
 	grants   map[string]map[string]d6tpipe.Permission // "pipes/a" -> grantee
 	free     map[string]bool                          // "pipes/a" lies in our storage
 	renewals int
+	files    wire.Files // nil keeps no listings
 }
 
 // New returns a service whose records lie in b.
@@ -36,6 +37,10 @@ func New(b catalog.Backend) *Service {
 		owners: map[string]string{}, grants: map[string]map[string]d6tpipe.Permission{}, free: map[string]bool{},
 	}
 }
+
+// KeepListings makes f answer for the listings of pipes. Call it before the service is
+// used.
+func (s *Service) KeepListings(f wire.Files) { s.files = f }
 
 func tokenOf(username string) string { return "token-of-" + username }
 

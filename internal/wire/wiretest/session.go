@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/catalog"
+	"github.com/d6t/d6tpipe-go/internal/wire"
 )
 
 // A session is the service as one user sees it; "" is anybody.
@@ -71,8 +73,11 @@ func (s *session) Authorize(ctx context.Context, verb catalog.Verb, path, name s
 	if len(parts) == 3 {
 		name = parts[1]
 	}
-	if verb == catalog.Get && (len(parts) == 1 || parts[2] == "credentials") {
+	switch {
+	case verb == catalog.Get && (len(parts) == 1 || parts[2] == "credentials" || parts[2] == "files"):
 		need = d6tpipe.RoleRead
+	case len(parts) == 3 && parts[2] == "files":
+		need = d6tpipe.RoleWrite
 	}
 	return s.need(ctx, need, parts[0], name)
 }
@@ -88,6 +93,22 @@ func (s *session) need(ctx context.Context, need d6tpipe.Role, path, name string
 		return d6tpipe.ErrUnauthorized
 	}
 	return d6tpipe.ErrPermission
+}
+
+// Files implements [wire.Files].
+func (s *session) Files(ctx context.Context, pipe string, refresh bool) (wire.Listing, error) {
+	if s.files == nil {
+		return wire.Listing{}, d6tpipe.ErrNotFound
+	}
+	return s.files.Files(ctx, pipe, refresh)
+}
+
+// FilesChanged implements [wire.Files].
+func (s *session) FilesChanged(ctx context.Context, pipe string) (time.Time, error) {
+	if s.files == nil {
+		return time.Time{}, d6tpipe.ErrNotFound
+	}
+	return s.files.FilesChanged(ctx, pipe)
 }
 
 // List leaves out what the user may not read.
