@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"path"
 	"strings"
 	"time"
@@ -40,6 +41,8 @@ type CheckOptions struct {
 	// LocalFolders are the folders of this machine in which a remote of protocol
 	// dir may lie, as in [OpenOptions]; nil is none.
 	LocalFolders []string
+	// Dial makes every connection to the storage, as in [OpenOptions].
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // A CheckReport is what [Check] found out.
@@ -184,7 +187,7 @@ func check(ctx context.Context, remote RemoteSettings, o CheckOptions) (CheckRep
 // open is how the remote is opened: by what a record says, nothing of this machine is
 // used.
 func (o CheckOptions) open() OpenOptions {
-	return OpenOptions{IdleTimeout: o.IdleTimeout, LocalKeys: o.LocalKeys, LocalFolders: append([]string{}, o.LocalFolders...)}
+	return OpenOptions{IdleTimeout: o.IdleTimeout, LocalKeys: o.LocalKeys, LocalFolders: append([]string{}, o.LocalFolders...), Dial: o.Dial}
 }
 
 // where is the remote's own folder, with the credentials for what is to be done.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -51,6 +52,12 @@ type OpenOptions struct {
 	// server's pipe may lie, for protocol dir. A server cannot make a client
 	// read or write elsewhere; pipes of an [APILocal] may lie anywhere.
 	LocalFolders []string
+	// Dial makes every connection to the storage, those for data too, for programs that
+	// must not, or cannot, connect to wherever a record says. Proxies of the environment
+	// are not used then, redirects are followed within the storage's own address only,
+	// and a pipe of any API may use no keys and no folders of this machine but those that
+	// LocalKeys and LocalFolders allow, not the environment's for Amazon's own S3 either.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // A CredentialSource gives the credentials of a pipe for what role may do, and
@@ -78,7 +85,7 @@ func OpenPipe(ctx context.Context, api API, name string, o OpenOptions) (*Pipe, 
 		return nil, &Error{Op: "open pipe", Name: name, Err: &FieldError{Field: "credentials", Reason: "Credentials and a CredentialSource cannot both be used."}}
 	}
 	switch _, local := api.(*APILocal); {
-	case local:
+	case local && o.Dial == nil:
 		o.LocalKeys = true
 	case o.LocalFolders == nil:
 		o.LocalFolders = []string{}
@@ -99,20 +106,25 @@ func (p *Pipe) open(ctx context.Context, role Role) (s *transfer.Sync, closeAll 
 	if err != nil {
 		return nil, nil, err
 	}
+	if s, err = p.sync(store, where); err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return s, func() error { return errors.Join(s.Close(), store.Close()) }, nil
+}
+
+// sync is the folder and the storage at where, of which store is the caller's.
+func (p *Pipe) sync(store storage.Store, where Storage) (*transfer.Sync, error) {
 	place, err := where.identity()
 	if err == nil {
 		err = p.checkApart(where)
 	}
-	if err == nil {
-		s, err = transfer.Open(transfer.Config{
-			Store: store, Place: place, Dir: p.dir, State: p.state, Match: matchAll(where.Filters),
-			Workers: p.opts().Workers, Progress: p.progress(),
-		})
-	}
 	if err != nil {
-		return nil, nil, errors.Join(err, store.Close())
+		return nil, err
 	}
-	return s, func() error { return errors.Join(s.Close(), store.Close()) }, nil
+	return transfer.Open(transfer.Config{
+		Store: store, Place: place, Dir: p.dir, State: p.state, Match: matchAll(where.Filters),
+		Workers: p.opts().Workers, Progress: p.progress(),
+	})
 }
 
 // connect opens the pipe's storage, for what role may do there.
@@ -200,6 +212,11 @@ func (p *Pipe) with(ctx context.Context, op string, role Role, do func(*transfer
 	if err == nil {
 		err = errors.Join(do(s), closeAll())
 	}
+	return p.explain(op, err)
+}
+
+// explain names the operation that err, which may be nil, is of.
+func (p *Pipe) explain(op string, err error) error {
 	if err != nil {
 		return &Error{Op: op, Name: p.Name(), Err: withKind(err)}
 	}

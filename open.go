@@ -27,6 +27,24 @@ func openStore(s Storage, o OpenOptions) (storage.Store, error) {
 	return storage.Idle(store, cmp.Or(o.IdleTimeout, defaultIdleTimeout)), nil
 }
 
+// Open opens the storage, rooted at the pipe's folder, for the project's own server:
+// the result is of no use elsewhere. As in [Check], nothing of this machine is used
+// because a record says so, and of o only IdleTimeout, LocalKeys, LocalFolders (nil is
+// none) and Dial count.
+func (s Storage) Open(o OpenOptions) (storage.Store, error) {
+	o.LocalFolders = append([]string{}, o.LocalFolders...)
+	o.Credentials, o.CredentialSource = nil, nil
+	store, err := openStore(s, o)
+	return store, withKind(err)
+}
+
+// Place tells one place from another, for the project's own server: two storages of
+// equal places share their files. It holds no secret.
+func (s Storage) Place() (string, error) {
+	place, err := s.identity()
+	return place, withKind(err)
+}
+
 // openRenewing is openStore with credentials that run out, at expires or when
 // nobody knows. Again returns the same place with fresh ones.
 func openRenewing(s Storage, expires time.Time, o OpenOptions, again func(context.Context) (Storage, time.Time, error)) (storage.Store, error) {
@@ -76,13 +94,13 @@ func openFolder(s Storage, o OpenOptions) (storage.Store, error) {
 	case ProtocolS3, ProtocolManaged:
 		store, err = openS3(s, o)
 	case ProtocolHTTP, ProtocolHTTPS:
-		store, err = openHTTP(s)
+		store, err = openHTTP(s, o)
 	case ProtocolSFTP:
 		_, folder = s.inRoot()
 		store, err = openSFTP(s, o)
 	case ProtocolFTP, ProtocolFTPS:
 		_, folder = s.inRoot()
-		store, err = openFTP(s)
+		store, err = openFTP(s, o)
 	default:
 		return nil, fmt.Errorf("protocol %q: %w by this version", s.Protocol, ErrUnsupported)
 	}

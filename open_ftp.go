@@ -8,11 +8,12 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/storage/ftp"
 )
 
-func openFTP(s Storage) (storage.Store, error) {
+func openFTP(s Storage, o OpenOptions) (storage.Store, error) {
 	opts, err := ftpOptions(s)
 	if err != nil {
 		return nil, err
 	}
+	opts.Dial = o.Dial
 	return ftp.New(opts)
 }
 

@@ -8,12 +8,13 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/storage/httpfile"
 )
 
-func openHTTP(s Storage) (storage.Store, error) {
-	o, err := httpOptions(s)
+func openHTTP(s Storage, o OpenOptions) (storage.Store, error) {
+	opts, err := httpOptions(s)
 	if err != nil {
 		return nil, err
 	}
-	return httpfile.New(o)
+	opts.Dial, opts.SameOrigin = o.Dial, o.Dial != nil
+	return httpfile.New(opts)
 }
 
 // httpSettings are the options of a remote on a web server.

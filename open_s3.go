@@ -15,8 +15,15 @@ func openS3(s Storage, o OpenOptions) (storage.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	bucket.Chain = !set.Anonymous && bucket.AccessKey == "" && (o.LocalKeys || amazons(bucket))
+	bucket.Chain = !set.Anonymous && bucket.AccessKey == "" && usesLocalKeys(bucket, o)
+	bucket.Dial = o.Dial
 	return s3.New(bucket)
+}
+
+// usesLocalKeys reports whether a remote without keys gets those of this machine. A
+// program that opens what others name has none to give.
+func usesLocalKeys(bucket s3.Options, o OpenOptions) bool {
+	return o.LocalKeys || o.Dial == nil && amazons(bucket)
 }
 
 // wantsLocalKeys reports whether s is anonymous unless OpenOptions.LocalKeys is set.

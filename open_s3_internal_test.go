@@ -1,6 +1,7 @@
 package d6tpipe
 
 import (
+	"net"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,4 +28,16 @@ func TestAmazons(t *testing.T) {
 	} {
 		require.False(t, amazons(o), o.String())
 	}
+}
+
+// A program that connects by its own rules opens what others name: it has no keys for
+// them, not at Amazon either.
+func TestUsesLocalKeys(t *testing.T) {
+	dial := (&net.Dialer{}).DialContext
+	elsewhere := s3.Options{Endpoint: "https://s3.example.com"}
+	require.True(t, usesLocalKeys(s3.Options{}, OpenOptions{}))
+	require.False(t, usesLocalKeys(elsewhere, OpenOptions{}))
+	require.False(t, usesLocalKeys(s3.Options{}, OpenOptions{Dial: dial}))
+	require.False(t, usesLocalKeys(elsewhere, OpenOptions{Dial: dial}))
+	require.True(t, usesLocalKeys(elsewhere, OpenOptions{Dial: dial, LocalKeys: true}))
 }

@@ -17,6 +17,9 @@ func openSFTP(s Storage, o OpenOptions) (storage.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.Dial = o.Dial; o.Dial != nil && opts.User == "" && !o.LocalKeys {
+		return nil, &FieldError{Field: "credentials", Reason: "username is required."} // who runs this program is nobody's business
+	}
 	return sftp.New(opts)
 }
 

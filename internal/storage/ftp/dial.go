@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/textproto"
 	"strings"
@@ -95,7 +96,7 @@ func (d *dialer) checkPin(state tls.ConnectionState) error {
 func (s *Store) connect(ctx context.Context) (*conn, error) {
 	raw, err := s.opts.Dial(ctx, "tcp", s.opts.Host)
 	if err != nil {
-		return nil, fmt.Errorf("%w: connect to %s: %w", storage.ErrTemporary, s.opts.Host, err)
+		return nil, notReached("connect to "+s.opts.Host, err)
 	}
 	c := &conn{store: s, ctx: ctx, raw: raw, peer: peer(raw, s.dials.host)}
 	stop := context.AfterFunc(ctx, c.kill)
@@ -108,6 +109,14 @@ func (s *Store) connect(ctx context.Context) (*conn, error) {
 		return nil, fmt.Errorf("connect to %s: %w", s.opts.Host, err)
 	}
 	return c, nil
+}
+
+// notReached is the error of a dial, which may pass unless whoever dials refuses to.
+func notReached(what string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%w: %s: %w", storage.ErrTemporary, what, err)
 }
 
 // peer is the address that data connections go to.

@@ -8,8 +8,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-
-	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
 // A transfer is a data connection and the answer that is still to come.
@@ -93,7 +91,7 @@ func (c *conn) passive() (net.Conn, error) {
 	}
 	raw, err := c.store.opts.Dial(c.ctx, "tcp", net.JoinHostPort(c.peer, strconv.Itoa(port)))
 	if err != nil {
-		return nil, fmt.Errorf("%w: data connection: %w", storage.ErrTemporary, err)
+		return nil, notReached("data connection", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -98,7 +98,7 @@ func networkError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if errors.As(err, &certificate) || errors.Is(err, fs.ErrClosed) {
+	if errors.As(err, &certificate) || errors.Is(err, fs.ErrClosed) || errors.Is(err, fs.ErrPermission) { // the last is who dials
 		return err
 	}
 	return &brokenError{err}

@@ -70,6 +70,11 @@ type Options struct {
 
 	// Transport makes the requests; nil means one of this Store's own.
 	Transport http.RoundTripper
+	// Dial makes the connections of this Store's own Transport, without any proxy; nil
+	// means a plain net.Dialer and the environment's proxies.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// SameOrigin refuses redirects to another scheme, host or port.
+	SameOrigin bool
 }
 
 // String leaves out what may be secret.
@@ -118,12 +123,12 @@ func New(opts Options) (*Store, error) {
 	base := opts.Transport
 	if base == nil {
 		var err error
-		if s.own, err = newTransport(opts.CA); err != nil {
+		if s.own, err = newTransport(opts); err != nil {
 			return nil, err
 		}
 		base = s.own
 	}
-	s.http = &http.Client{Transport: &transport{base, s}, CheckRedirect: checkRedirect}
+	s.http = &http.Client{Transport: &transport{base, s}, CheckRedirect: s.checkRedirect}
 	return s, nil
 }
 
@@ -248,22 +253,21 @@ func (s *Store) knows(key string) bool {
 }
 
 // newTransport is like that of package s3, for the same reasons.
-func newTransport(ca []byte) (*http.Transport, error) {
+func newTransport(opts Options) (*http.Transport, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if len(ca) > 0 {
+	if len(opts.CA) > 0 {
 		pool, err := x509.SystemCertPool()
 		if err != nil {
 			pool = x509.NewCertPool() // a system without one
 		}
-		if !pool.AppendCertsFromPEM(ca) {
+		if !pool.AppendCertsFromPEM(opts.CA) {
 			return nil, invalid("the ca holds no certificate in PEM")
 		}
 		config.RootCAs = pool
 	}
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	return &http.Transport{
+	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 2 * time.Minute,
@@ -273,7 +277,11 @@ func newTransport(ca []byte) (*http.Transport, error) {
 		ReadBufferSize:        64 << 10,
 		DisableCompression:    true, // it would hide the length and the bytes that were asked for
 		ForceAttemptHTTP2:     true,
-	}, nil
+	}
+	if opts.Dial != nil {
+		t.Proxy, t.DialContext = nil, opts.Dial
+	}
+	return t, nil
 }
 
 // transport sees every request of a Store, after redirects too.
@@ -322,9 +330,11 @@ func port(u *url.URL) string {
 
 // checkRedirect lets no redirect give up https. The Referer that Go adds holds the
 // query of the address before.
-func checkRedirect(req *http.Request, via []*http.Request) error {
+func (s *Store) checkRedirect(req *http.Request, via []*http.Request) error {
 	before := via[len(via)-1].URL
 	switch {
+	case s.opts.SameOrigin && !sameOrigin(req.URL, before):
+		return fmt.Errorf("the remote redirects to another server: %w", fs.ErrPermission)
 	case len(via) > maxRedirects:
 		return errRedirects
 	case req.URL.Scheme != "https" && req.URL.Scheme != before.Scheme:

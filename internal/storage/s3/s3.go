@@ -67,6 +67,9 @@ type Options struct {
 
 	// Transport makes the requests; nil means one of this Store's own.
 	Transport http.RoundTripper
+	// Dial makes the connections of this Store's own Transport, without any proxy; nil
+	// means a plain net.Dialer and the environment's proxies.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Addressing says where the name of the bucket stands in a URL.
@@ -182,7 +185,7 @@ func New(opts Options) (*Store, error) {
 		return nil, err
 	}
 	if opts.Transport == nil {
-		opts.Transport = newTransport()
+		opts.Transport = newTransport(opts.Dial)
 		s.opts.Transport = opts.Transport
 	}
 	s.creds = credentials.NewStaticV4(opts.AccessKey, opts.SecretKey, opts.SessionToken)

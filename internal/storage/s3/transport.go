@@ -13,11 +13,10 @@ import (
 // newTransport keeps as many connections as a pull has workers: the default of
 // two idle ones would make most requests pay for a new connection. Compression is
 // off, because it would hide the length and the bytes that were asked for.
-func newTransport() *http.Transport {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	return &http.Transport{
+func newTransport(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *http.Transport {
+	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 2 * time.Minute,
@@ -29,6 +28,10 @@ func newTransport() *http.Transport {
 		ReadBufferSize:        64 << 10,
 		DisableCompression:    true,
 	}
+	if dial != nil {
+		t.Proxy, t.DialContext = nil, dial
+	}
+	return t
 }
 
 // transport sees every request of a Store. It gives errors a type that minio-go
