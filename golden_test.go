@@ -2,8 +2,10 @@ package d6tpipe_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -14,6 +16,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -39,7 +42,56 @@ type golden struct {
 	Accept        string          `json:"accept,omitempty"`
 	UserAgent     string          `json:"user_agent,omitempty"`
 	Status        int             `json:"status,omitempty"`
+	Headers       golden304       `json:"headers,omitempty"` // of listings
 	Body          json.RawMessage `json:"body,omitempty"`
+}
+
+// golden304 are the headers that tell one listing from another.
+type golden304 map[string]string
+
+// cacheHeaders are those of golden304. The age is another one each time.
+var cacheHeaders = []string{"If-None-Match", "ETag", "Last-Modified", "Cache-Control", "D6tpipe-Scanned", "D6tpipe-Stale"}
+
+func listingHeaders(h http.Header) (found golden304) {
+	if h.Get("ETag") == "" && h.Get("If-None-Match") == "" {
+		return nil
+	}
+	found = golden304{}
+	for _, name := range cacheHeaders {
+		if value := h.Get(name); value != "" {
+			found[name] = value
+		}
+	}
+	return found
+}
+
+// fixedListing is the listing of every pipe.
+type fixedListing struct{}
+
+func (fixedListing) Files(_ context.Context, _ string, refresh bool) (wire.Listing, error) {
+	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	l := wire.Listing{Tag: "0123456789abcdef-1", Seen: at, Scanned: at.Add(time.Hour), MaxAge: time.Minute, Body: func(context.Context) ([]byte, error) {
+		var b bytes.Buffer
+		zip := gzip.NewWriter(&b)
+		_, err := io.WriteString(zip, `{"scanned_at":"2026-11-01T12:00:00Z","files":[{"key":"a.csv","size":3,"modified":"2026-11-01T11:00:00Z","tag":"900150983cd24fb0d6963f7d28e17f72","sum":"md5:900150983cd24fb0d6963f7d28e17f72"}],"refused":[{"key":"../b","reason":"leads out of the folder"}],"complete":true}`)
+		err = errors.Join(err, zip.Close())
+		return b.Bytes(), err
+	}}
+	if refresh {
+		l.Stale = "the storage cannot be reached"
+	}
+	return l, nil
+}
+
+func (fixedListing) FilesChanged(context.Context, string) (time.Time, error) {
+	return time.Date(2026, 11, 1, 13, 0, 0, 1000, time.UTC), nil
+}
+
+// goldenService is the far end of the story.
+func goldenService(t *testing.T) *wiretest.Service {
+	service := wiretest.New(localAPI(t).Backend())
+	service.KeepListings(fixedListing{})
+	return service
 }
 
 // A step is one call of the story that the golden files tell. A call may take
@@ -71,7 +123,7 @@ func answers(bodies ...string) (all []golden) {
 }
 
 // routes are those of the contract.
-var routes = regexp.MustCompile(`^/v1/api/(accounts/([^/]+/)?|(pipes|remotes)/([^/]+/(permissions/)?)?|pipes/[^/]+/credentials/\?.+)?$`)
+var routes = regexp.MustCompile(`^/v1/api/(accounts/([^/]+/)?|(pipes|remotes)/([^/]+/(permissions/)?)?|pipes/[^/]+/(credentials/\?.+|files/(\?refresh=True)?))?$`)
 
 var story = []step{
 	{name: "register", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
@@ -361,6 +413,32 @@ var story = []step{
 		}
 		return err
 	}},
+	{name: "list-files", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		if _, err := bob.Pipes().Create(ctx, d6tpipe.PipeSettings{Name: "listed", Protocol: d6tpipe.ProtocolS3, Location: "bucket"}); err != nil {
+			return err
+		}
+		l, err := bob.ListFiles(ctx, "listed", false)
+		return cmpErr(err, "2026-11-01 13:00:00 +0000 UTC 1m0s [{a.csv 3 2026-11-01 11:00:00 +0000 UTC 900150983cd24fb0d6963f7d28e17f72 }] [{../b leads out of the folder}]",
+			fmt.Sprint(l.Scanned, " ", l.MaxAge, " ", l.Files, " ", l.Refused))
+	}},
+	{name: "list-files-stale", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		l, err := bob.ListFiles(ctx, "listed", true)
+		return cmpErr(err, "the storage cannot be reached", l.Stale)
+	}},
+	{name: "list-files-unchanged", raw: []golden{
+		{Method: "GET", URL: "/v1/api/pipes/listed/files/", Authorization: "Token token-of-bob", Headers: golden304{"If-None-Match": `"0123456789abcdef-1"`}},
+		{Method: "GET", URL: "/v1/api/pipes/listed/files/", Authorization: "Token token-of-bob", Headers: golden304{"If-None-Match": `"other", W/"0123456789abcdef-1-gzip"`}},
+	}},
+	{name: "list-files-foreign", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, demo, _ *d6tpipe.APIClient) error {
+		_, err := demo.ListFiles(ctx, "listed", false)
+		return err
+	}},
+	{name: "files-changed", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		return bob.FilesChanged(ctx, "listed")
+	}},
+	{name: "files-changed-foreign", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, demo, _ *d6tpipe.APIClient) error {
+		return demo.FilesChanged(ctx, "listed")
+	}},
 }
 
 func cmpErr(err error, want, got string) error {
@@ -385,7 +463,7 @@ func TestGoldenClient(t *testing.T) {
 		if want := next.Request; !sameGolden(want, got) {
 			t.Errorf("sent %s, want %s", pretty(t, got), pretty(t, want))
 		}
-		w.Header().Set("Content-Type", next.Response.ContentType)
+		next.Response.setHeaders(w.Header())
 		w.WriteHeader(next.Response.Status)
 		_, _ = w.Write(next.Response.Body)
 	})
@@ -412,7 +490,7 @@ func TestGoldenClient(t *testing.T) {
 // ours is involved. With -update it writes the files: read the difference
 // before it is committed.
 func TestGoldenWire(t *testing.T) {
-	handler := wire.New(wiretest.New(localAPI(t).Backend()), wire.Options{})
+	handler := wire.New(goldenService(t), wire.Options{})
 	if *update {
 		writeGolden(t, handler)
 		return
@@ -440,9 +518,19 @@ func play(t *testing.T, handler http.Handler, g golden) golden {
 			r.Header.Set(name, value)
 		}
 	}
+	for name, value := range g.Headers {
+		r.Header.Set(name, value)
+	}
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, r)
-	return golden{Status: w.Code, ContentType: w.Header().Get("Content-Type"), Body: w.Body.Bytes()}
+	return golden{Status: w.Code, ContentType: w.Header().Get("Content-Type"), Headers: listingHeaders(w.Header()), Body: w.Body.Bytes()}
+}
+
+func (g golden) setHeaders(h http.Header) {
+	h.Set("Content-Type", g.ContentType)
+	for name, value := range g.Headers {
+		h.Set(name, value)
+	}
 }
 
 // recordRequest is a request in the form of the files.
@@ -453,7 +541,7 @@ func recordRequest(t *testing.T, r *http.Request) golden {
 	}
 	g := golden{
 		Method: r.Method, URL: r.URL.RequestURI(), Authorization: r.Header.Get("Authorization"), ContentType: r.Header.Get("Content-Type"),
-		Accept: r.Header.Get("Accept"), UserAgent: r.Header.Get("User-Agent"), Body: body,
+		Accept: r.Header.Get("Accept"), UserAgent: r.Header.Get("User-Agent"), Headers: listingHeaders(r.Header), Body: body,
 	}
 	if len(body) == 0 {
 		g.ContentLength = r.Header.Get("Content-Length")
@@ -475,7 +563,7 @@ func writeGolden(t *testing.T, handler http.Handler) {
 			response = play(t, handler, request)
 		}
 		seen = append(seen, exchange{request, response})
-		w.Header().Set("Content-Type", response.ContentType)
+		response.setHeaders(w.Header())
 		w.WriteHeader(response.Status)
 		_, _ = w.Write(response.Body)
 	})

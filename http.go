@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -17,6 +19,7 @@ import (
 	"github.com/go-resty/resty/v2"
 
 	"github.com/d6t/d6tpipe-go/internal/catalog"
+	"github.com/d6t/d6tpipe-go/internal/filelist"
 )
 
 // Limits bound what a call of an [APIClient] may cost. A zero field stands for
@@ -37,6 +40,9 @@ type Limits struct {
 	Pause time.Duration
 	// Answer is the size of an answer in bytes, after decompression; 16 MiB.
 	Answer int
+	// Listing is that size for the listing of a pipe's files, which is read as it comes
+	// and takes a third of it in memory; 512 MiB.
+	Listing int64
 }
 
 // WithDefaults returns l with the defaults in the place of zeros.
@@ -47,6 +53,7 @@ func (l Limits) WithDefaults() Limits {
 	l.Backoff = cmp.Or(max(l.Backoff, 0), 250*time.Millisecond)
 	l.Pause = cmp.Or(max(l.Pause, 0), 30*time.Second)
 	l.Answer = cmp.Or(max(l.Answer, 0), 16<<20)
+	l.Listing = cmp.Or(max(l.Listing, 0), 512<<20)
 	return l
 }
 
@@ -296,6 +303,45 @@ func (s *server) attempt(ctx context.Context, r request, token Secret) (json.Raw
 		f.again, f.after = safe, retryAfter(resp.Header().Get("Retry-After"), time.Now())
 	}
 	return nil, f
+}
+
+// receive sends a GET once and hands a 200 or 304 to take as it comes: to repeat it
+// is not worth the time, because whoever asks can do without. All of it must be over
+// within the time of a call.
+func (s *server) receive(ctx context.Context, url, etag string, take func(status int, header http.Header, body io.Reader) error) error {
+	token, err := s.session.get(ctx)
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, s.limits.Call)
+	defer cancel()
+	req := s.client.R().SetContext(limited).SetDoNotParseResponse(true)
+	if token != "" {
+		req.SetAuthToken(string(token))
+	}
+	if etag != "" {
+		req.SetHeader("If-None-Match", etag)
+	}
+	resp, err := req.Get(url)
+	if err != nil {
+		return cmp.Or(ended(ctx), networkFailure(err, true, s.limits, token).err)
+	}
+	body := resp.RawBody()
+	defer body.Close()
+	if status := resp.StatusCode(); status != http.StatusOK && status != http.StatusNotModified {
+		said, _ := io.ReadAll(io.LimitReader(body, int64(s.limits.Answer))) // what there is of a refusal
+		return answerErr(status, said, token)
+	}
+	err = take(resp.StatusCode(), resp.Header(), body)
+	switch {
+	case err == nil, ended(ctx) != nil:
+		return ended(ctx)
+	case errors.Is(err, filelist.ErrTooLarge):
+		return fmt.Errorf("%w: the listing is longer than %d bytes; Limits.Listing allows more", ErrTooLarge, s.limits.Listing)
+	case errors.Is(err, filelist.ErrMalformed):
+		return badAnswer(err)
+	}
+	return networkFailure(err, true, s.limits, token).err
 }
 
 // retryAfter reads the header of that name: seconds or a date (RFC 9110,

@@ -96,11 +96,17 @@ func mirror(ctx context.Context, dst, src *Pipe, o MirrorOptions, report *Mirror
 	if err != nil {
 		return err
 	}
-	plan, done, extra, err := s.Mirror(ctx, transfer.MirrorOptions{
-		Merge: req.Merge, Mode: req.Mode, Match: req.Match, Delete: o.Delete, Force: o.Force, Dry: o.DryRun,
-	})
-	report.add(dst, plan, done, extra)
-	return err
+	do := func() error {
+		plan, done, extra, err := s.Mirror(ctx, transfer.MirrorOptions{
+			Merge: req.Merge, Mode: req.Mode, Match: req.Match, Delete: o.Delete, Force: o.Force, Dry: o.DryRun,
+		})
+		report.add(dst, plan, done, extra)
+		return err
+	}
+	if o.DryRun {
+		return do()
+	}
+	return dst.changing(ctx, do)
 }
 
 // mirrorPlace names both ends, and the folder of what is remembered of them.

@@ -67,7 +67,7 @@ func (p *Pipe) RemoveOrphans(ctx context.Context, o OrphanOptions) (report Orpha
 		return report, &Error{Op: "remove orphans of", Name: p.Name(), Err: &FieldError{Field: "where", Reason: "Sides are local, remote and both."}}
 	}
 	err = p.with(ctx, "remove orphans of", role, func(s *transfer.Sync) error {
-		found, err := s.RemoveOrphans(ctx, transfer.OrphanOptions{Side: transfer.Side(o.Where), Apply: o.Remove, Force: o.Force})
+		found, err := p.removeOrphans(ctx, s, o, role == RoleWrite)
 		report.Removed = o.Remove && err == nil
 		for _, f := range found {
 			report.Removed = report.Removed || f.Removed
@@ -83,6 +83,19 @@ func (p *Pipe) RemoveOrphans(ctx context.Context, o OrphanOptions) (report Orpha
 	return report, err
 }
 
+func (p *Pipe) removeOrphans(ctx context.Context, s *transfer.Sync, o OrphanOptions, there bool) (found []transfer.Orphan, err error) {
+	do := func() (err error) {
+		found, err = s.RemoveOrphans(ctx, transfer.OrphanOptions{Side: transfer.Side(o.Where), Apply: o.Remove, Force: o.Force})
+		return err
+	}
+	if there {
+		err = p.changing(ctx, do)
+	} else {
+		err = do()
+	}
+	return found, err
+}
+
 // DeleteRemote deletes files from the remote; the folder keeps them. Synced means
 // those whose version there is the one of the last sync: what somebody else has
 // added or changed since stays. All means every file of the pipe that is there.
@@ -91,21 +104,25 @@ func (p *Pipe) DeleteRemote(ctx context.Context, o DeleteOptions) error {
 		if err := o.validate(); err != nil {
 			return err
 		}
-		if o.Synced {
-			return s.RemoveRemoteSynced(ctx)
-		}
-		keys := o.Files
-		if o.All {
-			listing, err := s.ScanRemote(ctx)
-			if err != nil {
-				return err
-			}
-			for obj := range listing.All() {
-				keys = append(keys, obj.Key)
-			}
-		}
-		return s.RemoveRemote(ctx, keys)
+		return p.changing(ctx, func() error { return deleteRemote(ctx, s, o) })
 	})
+}
+
+func deleteRemote(ctx context.Context, s *transfer.Sync, o DeleteOptions) error {
+	if o.Synced {
+		return s.RemoveRemoteSynced(ctx)
+	}
+	keys := o.Files
+	if o.All {
+		listing, err := s.ScanRemote(ctx)
+		if err != nil {
+			return err
+		}
+		for obj := range listing.All() {
+			keys = append(keys, obj.Key)
+		}
+	}
+	return s.RemoveRemote(ctx, keys)
 }
 
 // Delete deletes files here and on the remote. The remote goes first: what it

@@ -43,6 +43,9 @@ type PullOptions struct {
 	// Recent moves only the n newest of the selected files by modification
 	// time, the -n oldest when negative, all when 0.
 	Recent int
+	// Fresh looks at the storage itself, whatever listing the server keeps. A push and
+	// all that deletes always do, and so does a pull of Files or with ModeAll.
+	Fresh bool
 }
 
 // PushOptions narrow down a push. The zero value pushes what is new or modified
@@ -104,8 +107,19 @@ func (p *Pipe) PlanPush(ctx context.Context, o PushOptions) (*Plan, error) {
 // When some files could not be moved, or have names that cannot be used, the
 // others are, and the error matches [ErrPartial]. A pull that was interrupted is
 // continued by the next one.
+//
+// A server that keeps listings is asked first: when its listing is young enough for
+// it to stand by, and is the one of the last pull, one request has told that there is
+// nothing to do, however many files there are. What others have changed on the storage
+// without telling the server is seen when that listing is too old, or at once with
+// o.Fresh; what was pushed from this folder is always seen.
 func (p *Pipe) Pull(ctx context.Context, o PullOptions) (Report, error) {
-	return p.planAndApply(ctx, transfer.Pull, RoleRead, o)
+	earlier, done, err := p.pullListed(ctx, o)
+	if done {
+		return earlier, err
+	}
+	report, err := p.planAndApply(ctx, transfer.Pull, RoleRead, o)
+	return report.with(earlier), err
 }
 
 // Push sends what is new or modified in the folder to the remote. It refuses with
@@ -154,9 +168,18 @@ func (p *Pipe) planAndApply(ctx context.Context, d transfer.Direction, role Role
 	return report, err
 }
 
-func (p *Pipe) apply(ctx context.Context, s *transfer.Sync, plan *Plan) (Report, error) {
-	t, err := s.Apply(ctx, plan.plan)
-	return p.newReport(plan, t), err
+func (p *Pipe) apply(ctx context.Context, s *transfer.Sync, plan *Plan) (report Report, err error) {
+	do := func() error {
+		t, err := s.Apply(ctx, plan.plan)
+		report = p.newReport(plan, t)
+		return err
+	}
+	if plan.Push && plan.Files > 0 {
+		err = p.changing(ctx, do)
+	} else {
+		err = do()
+	}
+	return report, err
 }
 
 // InSync reports whether the folder and the remote hold the same files: neither

@@ -3,7 +3,9 @@ package atomicfile
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -17,10 +19,33 @@ const poll = 3 * time.Millisecond
 // file systems may not have locks at all, so what must not be lost is written
 // with [Swap] besides.
 func Lock(ctx context.Context, path string) (unlock func() error, err error) {
-	name := filepath.Join(filepath.Dir(path), ".d6tpipe-lock-"+filepath.Base(path))
-	lock := flock.New(name, flock.SetPermissions(0o600))
+	lock := flock.New(lockName(path), flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, poll); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return lock.Unlock, nil
+}
+
+const lockPrefix = ".d6tpipe-lock-"
+
+// Locks returns the paths in folder dir of which somebody has taken the [Lock],
+// whether or not it is still held. A folder that does not exist has none.
+func Locks(dir string) (paths []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, ignoreMissing(err)
+	}
+	for _, e := range entries {
+		if name, ok := strings.CutPrefix(e.Name(), lockPrefix); ok {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+	}
+	return paths, nil
+}
+
+// RemoveLock removes the lock of a path of which nobody will take it again.
+func RemoveLock(path string) error { return remove(lockName(path)) }
+
+func lockName(path string) string {
+	return filepath.Join(filepath.Dir(path), lockPrefix+filepath.Base(path))
 }
