@@ -1,0 +1,171 @@
+package listing
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/filelist"
+	"github.com/d6t/d6tpipe-go/internal/storage"
+	"github.com/d6t/d6tpipe-go/server/internal/dial"
+)
+
+// look scans a pipe and keeps what it saw. The view is "" when the storage could not
+// be opened.
+func (s *Scanner) look(ctx context.Context, id string, began time.Time) (view string, err error) {
+	src, err := s.cfg.Open(ctx, id)
+	if err != nil {
+		return "", fmt.Errorf("open: %w", err)
+	}
+	defer func() { err = errors.Join(err, src.Store.Close()) }()
+	if view, err = View(src.Where); err != nil {
+		return "", err
+	}
+	store := capped{storage.Retry(src.Store, storage.RetryPolicy{Attempts: 3}), s.cfg.MaxFiles}
+	l, err := storage.Collect(ctx, store, "")
+	if err != nil {
+		return view, err
+	}
+	if !l.Complete() {
+		return view, errors.New("the listing is not complete")
+	}
+	return view, s.keep(ctx, id, view, began.UTC().Truncate(time.Microsecond), filtered(l, src.Where.Filters))
+}
+
+// errTooLarge says that a listing is over a limit.
+var errTooLarge = errors.New("there are too many files")
+
+// capped is a store whose listing fails when it is longer than that: half of it
+// would look like all.
+type capped struct {
+	storage.Store
+	files int
+}
+
+func (c capped) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	return func(yield func(storage.Object, error) bool) {
+		n := 0
+		for obj, err := range c.Store.List(ctx, prefix) {
+			if n++; n > c.files && err == nil {
+				obj, err = storage.Object{}, errTooLarge
+			}
+			if !yield(obj, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// filtered is what those may see who see the pipe: the keys that pass all filters.
+// Of names that are refused because of another one, the other is not told.
+func filtered(l storage.Listing, filters []d6tpipe.Filter) storage.Listing {
+	if len(filters) == 0 {
+		return l
+	}
+	var matchers []func(string) bool
+	for _, f := range filters {
+		matchers = append(matchers, f.Matcher())
+	}
+	l = l.Only(func(key string) bool {
+		for _, match := range matchers {
+			if !match(key) {
+				return false
+			}
+		}
+		return true
+	})
+	for i, e := range l.Refused {
+		if strings.Contains(e.Reason, `"`) {
+			l.Refused[i] = &storage.KeyError{Key: e.Key, Reason: "collides with another name"}
+		}
+	}
+	return l
+}
+
+// keep saves the listing, or notes that it is what it was.
+func (s *Scanner) keep(ctx context.Context, id, view string, began time.Time, l storage.Listing) error {
+	sum := sha256.New()
+	sum.Write([]byte(view))
+	if err := filelist.Write(sum, filelist.Document{Listing: l}); err != nil {
+		return err
+	}
+	content := hex.EncodeToString(sum.Sum(nil)[:16])
+	head, err := s.cfg.Cache.Head(ctx, id)
+	if err != nil {
+		return err
+	}
+	if was, _, _ := strings.Cut(head.Tag, "-"); was == content && head.View == view {
+		return s.cfg.Cache.Confirm(ctx, id, head.Tag, began)
+	}
+	r := Record{View: view, Seen: began, Scanned: began, Files: l.Len()}
+	r.Tag = content + "-" + strconv.FormatInt(began.UnixMicro(), 36) // the same files at another time are another document
+	for obj := range l.All() {
+		r.Bytes += obj.Size
+	}
+	body := &bounded{left: s.cfg.MaxBytes}
+	zip, err := gzip.NewWriterLevel(body, gzip.BestSpeed)
+	if err == nil {
+		err = filelist.Write(zip, filelist.Document{ScannedAt: began, Listing: l})
+	}
+	if err == nil {
+		err = zip.Close()
+	}
+	if err != nil {
+		return err
+	}
+	r.Body = body.Bytes()
+	return s.cfg.Cache.Save(ctx, id, r)
+}
+
+// bounded is a buffer that takes no more than so much.
+type bounded struct {
+	bytes.Buffer
+	left int64
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, errTooLarge
+	}
+	return b.Buffer.Write(p)
+}
+
+// reason says in a few words why a scan failed. What a storage says may name hosts
+// and folders that are not for those who read a pipe: it goes to the log.
+func reason(err error) string {
+	for _, row := range reasons {
+		if errors.Is(err, row.kind) {
+			return row.text
+		}
+	}
+	return "the storage failed"
+}
+
+var reasons = []struct {
+	kind error
+	text string
+}{
+	{errTooLarge, "there are too many files"},
+	{errMoved, "the pipe was moved meanwhile"},
+	{dial.ErrForbidden, "the server does not connect to its storage"},
+	{context.DeadlineExceeded, "it took too long"},
+	{context.Canceled, "the server is shutting down"},
+	{d6tpipe.ErrUnsupported, "the server cannot list such a storage"},
+	{d6tpipe.ErrInvalid, "its settings cannot be used"},
+	{fs.ErrPermission, "the storage does not let the server in"},
+	{d6tpipe.ErrPermission, "the storage does not let the server in"},
+	{storage.ErrExpired, "the storage does not let the server in"},
+	{fs.ErrNotExist, "the storage has no such folder"},
+	{d6tpipe.ErrNotFound, "the storage has no such folder"},
+	{storage.ErrTemporary, "the storage cannot be reached"},
+}
