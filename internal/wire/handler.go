@@ -167,7 +167,7 @@ func (h *handler) reset(r *http.Request, username string) call {
 			return answer{}, err
 		}
 		body, err := s.Do(ctx, catalog.Create, "accounts/"+username+"/token", "", nil)
-		return answer{http.StatusOK, body}, err
+		return answer{status: http.StatusOK, body: body}, err
 	}
 }
 

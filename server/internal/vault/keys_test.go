@@ -82,7 +82,7 @@ func TestSourcesRefused(t *testing.T) {
 				}
 				_, err := vault.Load(t.Context(), src, "")
 				require.ErrorIs(t, err, vault.ErrKeyFormat)
-				require.NotContains(t, err.Error(), canary)
+				require.NotContains(t, err.Error(), "canary")
 				require.NotContains(t, err.Error(), raw(1))
 			}
 			require.Equal(t, text, content(t, path))
@@ -139,6 +139,7 @@ func TestMadeOnce(t *testing.T) {
 	wg.Wait()
 	require.EqualValues(t, 1, made.Load())
 	for _, keys := range all {
+		require.NotNil(t, keys)
 		requireOpens(t, all[0], seal(t, keys, "x"), "x")
 	}
 }
