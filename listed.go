@@ -162,8 +162,8 @@ func (p *Pipe) pullSeen(ctx context.Context, l *remembered, req transfer.Request
 		return report, false, nil
 	}
 	plan, err := s.Plan(ctx, req)
-	if err != nil || len(plan.Conflicts()) > 0 {
-		return report, false, nil // a conflict must be seen with one's own eyes
+	if err != nil {
+		return report, false, nil
 	}
 	report, err = p.apply(ctx, s, p.newPlan(plan))
 	err = errors.Join(err, s.Close())
@@ -173,7 +173,8 @@ func (p *Pipe) pullSeen(ctx context.Context, l *remembered, req transfer.Request
 	return report, true, p.explain(string(transfer.Pull), err)
 }
 
-// outdated reports whether err may come from a listing that is out of date.
+// outdated reports whether err may come from a listing that is out of date. A conflict
+// is one when it was seen with one's own eyes.
 func outdated(err error) bool {
 	return errors.Is(err, storage.ErrChanged) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, transfer.ErrConflict) || errors.Is(err, transfer.ErrCorrupt)
 }
