@@ -291,6 +291,44 @@ func TestEmbeddedPages(t *testing.T) {
 	require.Len(t, keysIn(t, c, minio.ListObjectsOptions{Prefix: "a/b/", Recursive: true, MaxKeys: 4}), 27)
 }
 
+// A folder with very many files is not read again for every page, and the listing is
+// whole.
+func TestEmbeddedManyFiles(t *testing.T) {
+	count, forms := 11_100, []bool{false} // more than are read ahead
+	if os.Getenv("D6TPIPE_PROOF") != "" {
+		count, forms = 100_000, []bool{false, true}
+	}
+	w := start(t)
+	w.requireReady(t)
+	require.NoError(t, os.MkdirAll(w.file("a/b"), 0o755))
+	want := make([]string, count)
+	for i := range want {
+		want[i] = fmt.Sprintf("a/b/%06d", i)
+		require.NoError(t, os.WriteFile(w.file(want[i]), nil, 0o644))
+	}
+	c := w.client(t, read("a/b/"))
+	for _, v1 := range forms {
+		began := time.Now()
+		got := keysIn(t, c, minio.ListObjectsOptions{Prefix: "a/b/", Recursive: true, UseV1: v1})
+		t.Logf("%d files, v1 %v: %v", count, v1, time.Since(began))
+		require.True(t, slices.Equal(want, got), "v1 %v: %d of %d", v1, len(got), count)
+	}
+
+	page := func(token, after string) minio.ListBucketV2Result {
+		p, err := c.ListObjectsV2(bucket, "a/b/", after, token, "", 1000)
+		require.NoError(t, err)
+		return p
+	}
+	second := page(page("", "").NextContinuationToken, "")
+	require.Equal(t, want[1000], second.Contents[0].Key)
+	again := page(second.NextContinuationToken, "")
+	require.Equal(t, want[2000], again.Contents[0].Key)
+	require.Equal(t, again.Contents, page(second.NextContinuationToken, "").Contents, "a page can be asked for twice")
+	require.Equal(t, want[2000], page("0123456789abcdef/"+want[1999], "").Contents[0].Key, "what was kept is gone")
+	require.NoError(t, os.WriteFile(w.file("a/b/000500x"), nil, 0o644))
+	require.Equal(t, "a/b/000500x", page("", want[500]).Contents[0].Key, "a new listing sees what is new")
+}
+
 // Requests that wait for a 100 before they send get it, and a refused one sends
 // nothing.
 func TestEmbeddedExpectContinue(t *testing.T) {

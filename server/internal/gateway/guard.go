@@ -30,6 +30,7 @@ type guard struct {
 	files  *posix.Posix
 	iam    iam
 	bucket string
+	ahead  ahead
 }
 
 // isUploadID tells the ids that the S3 server gives from paths: it joins what it

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"path"
@@ -21,6 +22,7 @@ const scanPage = 10_000
 type listing struct {
 	prefix, delimiter string
 	after             string // the last key or common prefix of the page before
+	kept              string // the id of what was read ahead; "" when this is no second page
 	max               int
 	owner             bool
 }
@@ -30,7 +32,8 @@ type page struct {
 	objects   []s3response.Object
 	prefixes  []types.CommonPrefix
 	truncated bool
-	next      string
+	next      string // the last of it, when it is truncated
+	kept      string // the id of what was read ahead
 }
 
 // ListObjects lists objects, in the older form of the call.
@@ -49,12 +52,16 @@ func (g *guard) ListObjects(ctx context.Context, in *s3.ListObjectsInput) (out s
 
 // ListObjectsV2 lists objects.
 func (g *guard) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input) (out s3response.ListObjectsV2Result, err error) {
+	kept, after := splitToken(deref(in.ContinuationToken))
 	p, err := g.list(ctx, deref(in.Bucket), listing{
-		prefix: deref(in.Prefix), delimiter: deref(in.Delimiter), after: max(deref(in.ContinuationToken), deref(in.StartAfter)),
+		prefix: deref(in.Prefix), delimiter: deref(in.Delimiter), after: max(after, deref(in.StartAfter)), kept: kept,
 		max: int(deref(in.MaxKeys)), owner: deref(in.FetchOwner),
 	})
 	if err != nil {
 		return out, err
+	}
+	if p.next != "" {
+		p.next = cmp.Or(p.kept, noneKept) + "/" + p.next
 	}
 	count := int32(len(p.objects) + len(p.prefixes)) // not more than were asked for
 	return s3response.ListObjectsV2Result{
@@ -111,15 +118,10 @@ func (g *guard) list(ctx context.Context, bucket string, l listing) (page, error
 	case len(a.match) > 0:
 		return g.listFiltered(ctx, a, l)
 	}
-	p, err := g.scan(ctx, l)
-	shown := p.objects[:0]
-	for _, o := range p.objects {
-		if !reserved(path.Base(*o.Key)) {
-			shown = append(shown, o)
-		}
+	if l.kept == "" || l.delimiter != "" || l.max < fullPage {
+		return g.scan(ctx, l)
 	}
-	p.objects = shown
-	return p, err
+	return g.readAhead(ctx, l)
 }
 
 // listFiltered fills a page with what the filters show. It looks at every key,
@@ -134,7 +136,7 @@ func (g *guard) listFiltered(ctx context.Context, a access, l listing) (page, er
 		}
 		for _, o := range p.objects {
 			name, common := l.group(*o.Key)
-			if !a.sees(*o.Key) || reserved(path.Base(*o.Key)) || common && name <= last {
+			if !a.sees(*o.Key) || common && name <= last {
 				continue
 			}
 			if len(out.objects)+len(out.prefixes) == l.max {
@@ -175,7 +177,13 @@ func (g *guard) scan(ctx context.Context, l listing) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	return page{objects: res.Contents, prefixes: res.CommonPrefixes, truncated: deref(res.IsTruncated), next: deref(res.NextContinuationToken)}, nil
+	shown := res.Contents[:0]
+	for _, o := range res.Contents {
+		if !reserved(path.Base(*o.Key)) {
+			shown = append(shown, o)
+		}
+	}
+	return page{objects: shown, prefixes: res.CommonPrefixes, truncated: deref(res.IsTruncated), next: deref(res.NextContinuationToken)}, nil
 }
 
 // filled returns nil for what is not to be in an answer.
