@@ -241,6 +241,10 @@ func TestKeyFileGoes(t *testing.T) {
 	require.ErrorIs(t, keys.Reload(), vault.ErrKeyWrong)
 	requireOpens(t, keys, sealed, "x")
 
+	require.NoError(t, os.WriteFile(path, []byte(sameID(t, content(t, away))), 0o600))
+	_, err = keys.Seal([]byte("x"), place)
+	require.ErrorIs(t, err, vault.ErrKeyWrong, "not even with the same id")
+
 	require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
 	_, err = keys.Seal([]byte("x"), place)
 	require.ErrorIs(t, err, vault.ErrKeyFormat)

@@ -129,7 +129,7 @@ func (r *ring) text() ([]byte, error) {
 }
 
 // parseRing reads the forms that [Source] describes. Its errors quote nothing of
-// the text, and leave out what the parsers below say, who do quote it.
+// the text, so what parsers say, who often quote it, is not in them.
 func parseRing(text []byte) (*ring, error) {
 	words := strings.FieldsFunc(string(text), func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
 	if len(words) == 0 {

@@ -156,12 +156,12 @@ func (t *Throttle) Register(peer netip.Addr) error {
 
 // network is what counts as one peer.
 func network(peer netip.Addr) netip.Prefix {
-	peer = peer.Unmap().WithZone("")
+	peer = peer.Unmap()
 	bits := peer.BitLen()
 	if peer.Is6() {
 		bits = 64
 	}
-	return netip.PrefixFrom(peer, bits).Masked()
+	return netip.PrefixFrom(peer, bits).Masked() // a prefix has no zone
 }
 
 // elapsed is the time since the start: a clock that is set does not change it.
@@ -169,7 +169,7 @@ func (t *Throttle) elapsed() time.Duration { return t.o.Now().Sub(t.start) }
 
 // wait waits until some attempt has ended. It is called, and returns, with mu held.
 func (t *Throttle) wait(ctx context.Context) error {
-	if false {
+	if t.waiting >= t.o.Waiting {
 		return ErrBusy
 	}
 	t.waiting++
