@@ -61,3 +61,9 @@ func (r *Records) Stored(path, name string) (json.RawMessage, error) {
 	}
 	return row.fields.MarshalJSON()
 }
+
+// Storage is that of [API]: where the files of a pipe lie, with the credentials that are
+// stored for a role.
+func (r *Records) Storage(ctx context.Context, pipe string, role Role) (Storage, error) {
+	return catalogue{r, hide(Config{})}.Storage(ctx, pipe, role, false)
+}

@@ -59,6 +59,9 @@ type Config struct {
 	// AllowDial are private addresses at which users' remotes may lie. Public ones
 	// always may, loopback and link-local ones only when they are listed.
 	AllowDial []netip.Prefix
+	// ListingAge is how old a listing of a pipe may be before a pull has it made anew;
+	// 30 s, and never with a negative one: then each pull lists the storage itself.
+	ListingAge time.Duration
 	// Registration says who may open an account; open.
 	Registration Registration
 	// Message is what users read when they connect.
@@ -134,6 +137,10 @@ func (c Config) WithDefaults() (Config, error) {
 	if c.Registration == "" {
 		c.Registration = RegistrationOpen
 	}
+	if c.ListingAge == 0 {
+		c.ListingAge = 30 * time.Second
+	}
+	c.ListingAge = max(c.ListingAge, 0)
 	if c.ShutdownTimeout == 0 {
 		c.ShutdownTimeout = 30 * time.Second
 	}

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -76,10 +77,14 @@ func TestHasPassword(t *testing.T) {
 
 // TestServer: a server is put together from its settings, and answers.
 func TestServer(t *testing.T) {
-	s, err := server.New(t.Context(), server.Config{Data: filepath.Join(t.TempDir(), "new", "data")})
+	s, err := server.New(t.Context(), server.Config{Data: filepath.Join(t.TempDir(), "new", "data"), KeyFile: filepath.Join(t.TempDir(), "key")})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	require.HTTPStatusCode(t, s.Handler().ServeHTTP, http.MethodGet, "/readyz", nil, 200)
+	require.Eventually(t, func() bool { // its storage takes a moment
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		return w.Code == http.StatusOK
+	}, 30*time.Second, 50*time.Millisecond)
 	_, err = server.New(t.Context(), server.Config{Data: t.TempDir(), TLSCert: "only"})
 	require.Error(t, err)
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/d6t/d6tpipe-go/server/internal/db"
 	"github.com/d6t/d6tpipe-go/server/internal/gateway"
 	"github.com/d6t/d6tpipe-go/server/internal/httpd"
+	"github.com/d6t/d6tpipe-go/server/internal/listing"
 	"github.com/d6t/d6tpipe-go/server/internal/repo"
 	"github.com/d6t/d6tpipe-go/server/internal/vault"
 )
@@ -27,6 +29,7 @@ type Server struct {
 	db      *db.DB
 	repo    *repo.Repo
 	storage gateway.Storage
+	scanner *listing.Scanner
 	front   *httpd.Server
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -64,16 +67,19 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	o := repo.Options{
 		DB: s.db, Keys: keys, Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{Registrations: 200}),
-		Closed: c.Registration == RegistrationClosed, Demo: c.Demo, ShareUnfiltered: c.ShareUnfiltered, Message: c.Message, Peer: httpd.Peer, Seen: httpd.SetUser, Log: c.Log,
+		Closed: c.Registration == RegistrationClosed, ShareUnfiltered: c.ShareUnfiltered, Message: c.Message, Peer: httpd.Peer, Seen: httpd.SetUser, Log: c.Log,
 	}
 	s.repo = repo.New(o) // the storage asks it for permissions
 	if s.storage, err = s.openStorage(ctx, keys); err != nil {
 		return err
 	}
-	o.Storage = managed{s.storage}
+	if s.scanner, err = listing.New(listing.Config{Cache: repo.Listings{DB: s.db}, Open: s.openPipe, Log: c.Log}); err != nil {
+		return err
+	}
+	o.Storage, o.Lister, o.ListingAge = managed{s.storage}, s.scanner, c.ListingAge
 	*s.repo = *repo.New(o)
 	api := withHost(wire.New(s.repo, wire.Options{Log: c.Log}))
-	s.front, err = c.front(api, s.storage.Handler(), httpd.Check{Name: "database", Check: s.db.Ping}, httpd.Check{Name: "storage", Check: s.storage.Healthy})
+	s.front, err = c.front(api, s.storageOr(api), httpd.Check{Name: "database", Check: s.db.Ping}, httpd.Check{Name: "storage", Check: s.storage.Healthy})
 	if err != nil {
 		return err
 	}
@@ -123,8 +129,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.fro
 func (s *Server) Close() (err error) {
 	s.stop()
 	s.running.Wait()
+	if s.scanner != nil {
+		err = s.scanner.Close()
+	}
 	if s.storage != nil {
-		err = s.storage.Close()
+		err = errors.Join(err, s.storage.Close())
 	}
 	if s.db != nil {
 		err = errors.Join(err, s.db.Close())
@@ -170,6 +179,24 @@ func (s *Server) cleanUpOnce(ctx context.Context, before time.Time) error {
 		s.config.Log.Info("removed the files of a pipe that is gone", "folder", l.Prefix)
 	}
 	return nil
+}
+
+// storageOr gives managed storage what is for it, and the rest to api, which says that
+// there is nothing. A client of S3 that signs its request hears from the storage.
+func (s *Server) storageOr(api http.Handler) http.Handler {
+	storage := s.storage.Handler()
+	if storage == nil {
+		return api
+	}
+	bucket := "/" + s.storage.Bucket()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		signed := strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-") || r.URL.Query().Has("X-Amz-Signature")
+		if signed || r.URL.Path == bucket || strings.HasPrefix(r.URL.Path, bucket+"/") {
+			storage.ServeHTTP(w, r)
+			return
+		}
+		api.ServeHTTP(w, r)
+	})
 }
 
 // hostKey is the key of the request's Host in its context.

@@ -149,6 +149,43 @@ func TestManagedPipe(t *testing.T) {
 	require.ErrorIs(t, err, d6tpipe.ErrPermission)
 }
 
+// TestListing: a pull with nothing to do is one request, and what somebody has pushed
+// is seen at once.
+func TestListing(t *testing.T) {
+	r := start(t)
+	vendor, client := r.user("vendor"), r.user("client")
+	_, err := vendor.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
+	require.NoError(t, err)
+	require.NoError(t, vendor.Grant(t.Context(), "p", d6tpipe.Permission{Username: "client", Role: d6tpipe.RoleRead}))
+	here, there := r.open(vendor, "p"), r.open(client, "p")
+	for _, key := range []string{"a.csv", "b.csv", "c.csv"} {
+		write(t, here, key, key)
+		_, err = here.Push(t.Context(), d6tpipe.PushOptions{})
+		require.NoError(t, err)
+		report, err := there.Pull(t.Context(), d6tpipe.PullOptions{})
+		require.NoError(t, err)
+		require.Len(t, report.Files, 1, "what was pushed a moment ago")
+		report, err = there.Pull(t.Context(), d6tpipe.PullOptions{})
+		require.NoError(t, err)
+		require.Empty(t, report.Files)
+	}
+	files, err := client.ListFiles(t.Context(), "p", false)
+	require.NoError(t, err)
+	require.Len(t, files.Files, 3)
+	require.Empty(t, files.Stale)
+	// A user's remote on this machine is not dialled: it could be anything of ours.
+	_, err = vendor.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "inside", Protocol: d6tpipe.ProtocolS3, Location: "b",
+		Settings: []byte(`{"endpoint_url":"` + r.url + `"}`), Credentials: d6tpipe.Credentials{"aws_access_key_id": "id", "aws_secret_access_key": "x"}})
+	require.NoError(t, err)
+	_, err = vendor.ListFiles(t.Context(), "inside", true)
+	require.Error(t, err)
+	require.NotContains(t, r.log.String(), "127.0.0.1:9", "no connection of the server to itself")
+	_, err = vendor.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "folder", Protocol: d6tpipe.ProtocolDir, Location: r.config.Data})
+	require.NoError(t, err)
+	_, err = vendor.ListFiles(t.Context(), "folder", true)
+	require.Error(t, err, "nor are its folders read")
+}
+
 // TestRestart: what was acknowledged is there when the server comes back, and
 // tokens are good.
 func TestRestart(t *testing.T) {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"path/filepath"
 	"strings"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/server/internal/dial"
 	"github.com/d6t/d6tpipe-go/server/internal/gateway"
+	"github.com/d6t/d6tpipe-go/server/internal/listing"
 	"github.com/d6t/d6tpipe-go/server/internal/repo"
 	"github.com/d6t/d6tpipe-go/server/internal/vault"
 )
@@ -65,6 +68,43 @@ func openBucket(text string) (gateway.Storage, error) {
 		return gateway.NewPresigned(b)
 	}
 	return nil, fmt.Errorf("storage: keys is temporary or urls, and not %q", mode)
+}
+
+// openPipe opens the storage of a pipe for a scan: users' remotes with what they have
+// stored, under the rules of where the server may connect to, and managed storage with
+// keys of its own.
+func (s *Server) openPipe(ctx context.Context, id string) (listing.Source, error) {
+	w, err := s.repo.Where(ctx, id)
+	if err != nil {
+		return listing.Source{}, err
+	}
+	o := d6tpipe.OpenOptions{Dial: dial.Policy{Allow: s.config.AllowDial}.DialContext}
+	where := w.Storage
+	if w.Managed {
+		if where, o.Dial, err = s.inside(ctx, w); err != nil {
+			return listing.Source{}, err
+		}
+	}
+	store, err := where.Open(o)
+	return listing.Source{Store: store, Where: w.Storage}, err
+}
+
+// dialFunc makes a connection.
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// inside is managed storage as the server itself reaches it.
+func (s *Server) inside(ctx context.Context, w repo.Whereabouts) (where d6tpipe.Storage, connect dialFunc, err error) {
+	set, err := s.storage.Credentials(ctx, grantOf(w.Grant))
+	if err != nil {
+		return where, nil, explained(err)
+	}
+	where = w.Storage
+	where.Credentials = set.Values
+	if e, ok := s.storage.(*gateway.Embedded); ok {
+		where.Credentials["endpoint_url"], where.Credentials["insecure"] = "http://storage.internal", true
+		return where, e.DialContext, nil
+	}
+	return where, (&net.Dialer{}).DialContext, nil // to where the administrator says
 }
 
 // stillGranted is asked for each request with temporary keys: they end when the

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/d6t/d6tpipe-go/server"
 )
 
 // The exit codes, the same for all commands.
@@ -19,7 +21,9 @@ const (
 )
 
 func main() {
-	// A hook for storage that runs in a process of its own goes here, first of all.
+	if code, ok := server.RunChild(); ok {
+		os.Exit(code)
+	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -10,9 +10,14 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/d6t/d6tpipe-go/server"
 )
 
 func TestMain(m *testing.M) {
+	if code, ok := server.RunChild(); ok { // a server of a script starts itself once more
+		os.Exit(code)
+	}
 	testscript.Main(m, map[string]func(){"d6tpipe": main})
 }
 
@@ -44,14 +49,26 @@ func address(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("%s never had %s", args[2], form)
 }
 
-// get URL STATUS TEXT asks for a page.
+// get URL STATUS TEXT asks for a page, again and again while the server is not ready.
 func get(ts *testscript.TestScript, _ bool, args []string) {
-	resp, err := http.Get(args[0])
+	resp, body := ask(ts, args[0])
+	for range 500 {
+		if resp.StatusCode != http.StatusServiceUnavailable || args[1] == "503" {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+		resp, body = ask(ts, args[0])
+	}
+	if resp.Status[:3] != args[1] || !strings.Contains(string(body), args[2]) {
+		ts.Fatalf("%s: %s %s", args[0], resp.Status, body)
+	}
+}
+
+func ask(ts *testscript.TestScript, url string) (*http.Response, []byte) {
+	resp, err := http.Get(url)
 	ts.Check(err)
 	body, err := io.ReadAll(resp.Body)
 	ts.Check(err)
 	ts.Check(resp.Body.Close())
-	if resp.Status[:3] != args[1] || !strings.Contains(string(body), args[2]) {
-		ts.Fatalf("%s: %s %s", args[0], resp.Status, body)
-	}
+	return resp, body
 }

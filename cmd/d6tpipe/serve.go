@@ -70,7 +70,7 @@ func (s *serving) sharedFlags() *pflag.FlagSet {
 	f := pflag.NewFlagSet("data", pflag.ContinueOnError)
 	f.StringVar(&s.config.Data, "data", "", "`folder` for the database, the key and the files (default: d6tpipe-server in the user's data folder)")
 	f.StringVar(&s.config.Database, "database", "", "`URL` of the database, postgres://USER@HOST/NAME (default: SQLite in the data folder)")
-	f.StringVar(&s.config.KeyFile, "key-file", "", "`file` with the key that seals stored credentials (default: in the data folder)")
+	f.StringVar(&s.config.KeyFile, "key-file", "", "`file` with the key that seals stored credentials, made when it is missing (default: in the user's folder for configuration)")
 	f.StringVar(&s.logFormat, "log-format", "text", "format of the log on standard error: text or json")
 	return f
 }
@@ -87,6 +87,9 @@ func (s *serving) listenFlags() *pflag.FlagSet {
 	f.Var((*prefixes)(&c.AllowDial), "allow-dial", "private address or range where users' remotes may lie; may be repeated")
 	f.StringVar((*string)(&c.Registration), "registration", string(server.RegistrationOpen), "who may open accounts: open or closed")
 	f.BoolVar(&c.Demo, "demo", false, "let everybody use the account demo, which can change nothing")
+	f.BoolVar(&c.ShareUnfiltered, "share-unfiltered", false, "let owners share children with filters although whoever gets the keys of their storage can read more, as the old cloud did")
+	f.StringVar(&c.Message, "message", "", "`text` that users read when they connect")
+	f.DurationVar(&c.ListingAge, "listing-age", 30*time.Second, "how old a listing may be before a pull has it made anew; a negative one is never")
 	f.StringVar(&c.MetricsListen, "metrics-listen", "", "`address` of its own for /metrics (default: on the main one, for --metrics-from)")
 	f.Var((*prefixes)(&c.MetricsFrom), "metrics-from", "address or range that may read /metrics; may be repeated (default: loopback)")
 	f.DurationVar(&c.DrainTime, "drain-time", 0, "how long, before it ends, the server still serves while /readyz says no")

@@ -44,7 +44,7 @@ func fill(t testing.TB, d *db.DB) {
 		`INSERT INTO teams VALUES ('t1', 'acme/data', 'u1', 5)`,
 		`INSERT INTO members VALUES ('t1', 'user:u1', true), ('t1', 'email:x@example.com', false)`,
 		`INSERT INTO audit VALUES ('a1', 1, 'ann', '127.0.0.1', 'create', 'pipe', 'sales', 'r1', 'u1', '{"a":"\u2028 \ \\ '' \" "}')`,
-		`INSERT INTO listings VALUES ('r1', '"tag"', 1, true, 2, 3, '[
+		`INSERT INTO listings VALUES ('r1', '"tag"', 'shows', 1, 2, 0, 2, 3, '[
 			"two lines"]')`,
 		`INSERT INTO meta VALUES ('B', 'x'), ('a', ''), ('_', 'ÄÖ 😀')`))
 }

@@ -172,16 +172,20 @@ func TestArguments(t *testing.T) {
 func TestIntegersAndBooleans(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		require.NoError(t, d.Write(t.Context(), func(ctx context.Context, tx db.Tx) error {
-			_, err := tx.ExecContext(ctx, `INSERT INTO listings VALUES ('r1', '', $1, $2, $3, $4, '')`, int64(-1<<63), true, 7, uint32(1<<31))
+			_, err := tx.ExecContext(ctx, `INSERT INTO users VALUES ('u1', 'a', 'a@example.com', '', '', '', $1, $2)`, true, int64(-1<<63))
+			if err != nil {
+				return err
+			}
+			_, err = tx.ExecContext(ctx, `INSERT INTO usage VALUES ('r1', '', '', $1), ('r2', '', '', $2)`, 7, uint32(1<<31))
 			return err
 		}))
 		require.NoError(t, d.Read(t.Context(), func(ctx context.Context, tx db.Tx) error {
-			var at, bytes int64
-			var files int
-			var complete bool
-			err := tx.QueryRowContext(ctx, `SELECT scanned_at, complete, files, bytes FROM listings WHERE complete AND files = $1`, 7).
-				Scan(&at, &complete, &files, &bytes)
-			require.Equal(t, []any{int64(-1 << 63), true, 7, int64(1 << 31)}, []any{at, complete, files, bytes})
+			var at, many int64
+			var few int
+			var admin bool
+			err := tx.QueryRowContext(ctx, `SELECT u.created_at, u.is_admin, a.n, b.n FROM users u, usage a, usage b WHERE u.is_admin AND a.n = $1 AND b.n <> $1`, 7).
+				Scan(&at, &admin, &few, &many)
+			require.Equal(t, []any{int64(-1 << 63), true, 7, int64(1 << 31)}, []any{at, admin, few, many})
 			return err
 		}))
 	})

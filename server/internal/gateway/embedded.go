@@ -141,11 +141,8 @@ func thisProgram() (string, error) {
 
 // transport speaks HTTP to the child, when it is up.
 func (e *Embedded) transport() *http.Transport {
-	socket := filepath.Join(e.socket, socketName)
 	return &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
+		DialContext:           e.dial,
 		DisableCompression:    true, // it would change what clients asked for
 		MaxIdleConns:          64,
 		MaxIdleConnsPerHost:   64,
@@ -154,6 +151,19 @@ func (e *Embedded) transport() *http.Transport {
 		ReadBufferSize:        copyBuffer,
 		WriteBufferSize:       copyBuffer,
 	}
+}
+
+// DialContext connects to the S3 server itself, whatever the address: for the
+// server's own requests, with keys like any others.
+func (e *Embedded) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	if err := e.super.up.wait(ctx, startLimit); err != nil {
+		return nil, err
+	}
+	return e.dial(ctx, "", "")
+}
+
+func (e *Embedded) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(e.socket, socketName))
 }
 
 // Bucket is the bucket that all grants are for.

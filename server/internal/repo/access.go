@@ -149,6 +149,11 @@ func (r resource) needs(verb catalog.Verb) rank {
 			return reads
 		}
 		return administers
+	case "files":
+		if verb == catalog.Get {
+			return reads
+		}
+		return writes
 	case "credentials", "urls": // which of the roles is asked for is in the request
 		return reads
 	case "owner":

@@ -163,11 +163,16 @@ func (s *session) handout(ctx context.Context, name string, role d6tpipe.Role) (
 	if err != nil {
 		return h, err
 	}
+	return h, h.read()
+}
+
+// read takes apart what is shown of the pipe.
+func (h *handout) read() error {
 	if err := json.Unmarshal([]byte(h.row.shown), &h.shown); err != nil {
-		return h, fmt.Errorf("record %s is damaged: %w", h.row.id, err)
+		return fmt.Errorf("record %s is damaged: %w", h.row.id, err)
 	}
 	h.prefix, h.here = h.family.managedRoot(h.row, &h.shown)
-	return h, nil
+	return nil
 }
 
 // grant is what the keys of a managed pipe may do.

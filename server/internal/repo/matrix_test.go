@@ -13,7 +13,6 @@ import (
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/wire"
 	"github.com/d6t/d6tpipe-go/server/internal/db/dbtest"
-	"github.com/d6t/d6tpipe-go/server/internal/repo"
 )
 
 // The ranks of the model, which is written down here a second time and by other
@@ -90,6 +89,8 @@ var recordRoutes = []struct {
 	{"GET", "credentials/?role=read", "", mRead, false, "pipes", 200},
 	{"GET", "credentials/?renew=True&role=read", "", mRead, false, "pipes", 200},
 	{"GET", "credentials/?role=write", "", mWrite, false, "pipes", 200},
+	{"GET", "files/", "", mRead, false, "pipes", 404},
+	{"POST", "files/", "", mWrite, true, "pipes", 404},
 	{"GET", "analytics/", "", mAdmin, false, "pipes", 200},
 	{"PATCH", "owner/", `{"username":""}`, mOwner, true, "pipes remotes", 400},
 	{"POST", "urls/", `{"keys":[]}`, mRead, true, "pipes", 400},
@@ -97,7 +98,7 @@ var recordRoutes = []struct {
 
 // TestAuthorisation asks every route as every actor on every relation.
 func TestAuthorisation(t *testing.T) {
-	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)), func(o *repo.Options) { o.Demo = true })
+	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)))
 	tokens := populate(t, w)
 	handler := wire.New(w.repo, wire.Options{})
 	cells, allowed, asked := 0, 0, map[wire.Route]bool{}
@@ -252,7 +253,7 @@ func ask(h http.Handler, method, path, body string, authorization []string) *htt
 
 // TestDeletes: who may delete a record deletes it, and nobody else.
 func TestDeletes(t *testing.T) {
-	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)), func(o *repo.Options) { o.Demo = true })
+	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)))
 	tokens := populate(t, w)
 	handler := wire.New(w.repo, wire.Options{})
 	for _, rel := range relations {

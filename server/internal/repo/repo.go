@@ -15,10 +15,11 @@ import (
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/wire"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/listing"
 	"github.com/d6t/d6tpipe-go/server/internal/vault"
 )
 
-// Demo is the name of the account that everybody may use and that can change nothing.
+// Demo is the name of an account that can change nothing, whoever opens it.
 const Demo = "demo"
 
 // Storage is what a Repo wants of managed storage.
@@ -29,6 +30,12 @@ type Storage interface {
 	Credentials(ctx context.Context, g Grant) (map[string]any, error)
 	// Sign returns a URL for one key of a grant.
 	Sign(ctx context.Context, g Grant, method, key string) (string, error)
+}
+
+// A Lister is a [listing.Scanner].
+type Lister interface {
+	Files(ctx context.Context, p listing.Pipe, refresh bool) (wire.Listing, error)
+	Changed(ctx context.Context, p listing.Pipe) (time.Time, error)
 }
 
 // A Grant says what keys of managed storage may do.
@@ -54,10 +61,12 @@ type Options struct {
 	Hasher   *vault.Hasher
 	Throttle *vault.Throttle
 	Storage  Storage // nil: there are no managed pipes
+	// Lister keeps listings of pipes; nil: there are none.
+	Lister Lister
+	// ListingAge is how old a listing may be for those who pull.
+	ListingAge time.Duration
 	// Closed keeps strangers from opening accounts.
 	Closed bool
-	// Demo makes the account demo read-only.
-	Demo bool
 	// ShareUnfiltered lets owners share children with filters, on storage of their own,
 	// without accepting that the filters do not bind who has the keys.
 	ShareUnfiltered bool

@@ -415,7 +415,7 @@ func TestFirstGenerationKeys(t *testing.T) {
 
 // TestDemo: everybody may use the account, nobody can change anything with it.
 func TestDemo(t *testing.T) {
-	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)), func(o *repo.Options) { o.Demo = true })
+	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)))
 	demo, owner := w.user(t, "demo"), w.user(t, "owner")
 	_, err := demo.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
 	require.ErrorIs(t, err, d6tpipe.ErrPermission)

@@ -86,11 +86,14 @@ CREATE TABLE usage (
 	PRIMARY KEY (record_id, day, what)
 );
 
+-- Times are 0 where there is none; a pipe can have changed before it was ever listed.
 CREATE TABLE listings (
-	record_id  TEXT    COLLATE "binary" NOT NULL PRIMARY KEY,
+	record_id  TEXT    COLLATE "binary" NOT NULL PRIMARY KEY REFERENCES records ON DELETE CASCADE,
 	etag       TEXT    COLLATE "binary" NOT NULL,
+	shows      TEXT    COLLATE "binary" NOT NULL,
+	seen_at    BIGINT  NOT NULL,
 	scanned_at BIGINT  NOT NULL,
-	complete   BOOLEAN NOT NULL,
+	changed_at BIGINT  NOT NULL,
 	files      BIGINT  NOT NULL,
 	bytes      BIGINT  NOT NULL,
 	body       TEXT    COLLATE "binary" NOT NULL

@@ -1,0 +1,199 @@
+package repo
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/catalog"
+	"github.com/d6t/d6tpipe-go/internal/wire"
+	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/listing"
+)
+
+var _ wire.Files = (*session)(nil)
+
+// Files returns the listing of a pipe.
+func (s *session) Files(ctx context.Context, name string, refresh bool) (wire.Listing, error) {
+	p, err := s.listed(ctx, name, d6tpipe.RoleRead)
+	if err != nil {
+		return wire.Listing{}, err
+	}
+	return s.o.Lister.Files(ctx, p, refresh)
+}
+
+// FilesChanged says that files of a pipe have changed.
+func (s *session) FilesChanged(ctx context.Context, name string) (time.Time, error) {
+	p, err := s.listed(ctx, name, d6tpipe.RoleWrite)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return s.o.Lister.Changed(ctx, p)
+}
+
+// listed looks up a pipe whose files are listed. The server looks with the credentials
+// of the remote, so that the caller must have a right to these, too.
+func (s *session) listed(ctx context.Context, name string, role d6tpipe.Role) (p listing.Pipe, err error) {
+	if s.o.Lister == nil {
+		return p, d6tpipe.ErrNotFound
+	}
+	h, err := s.handout(ctx, name, role)
+	if err != nil {
+		return p, err
+	}
+	if up := h.family[h.row.parent]; up != nil && up.kind == catalog.Remotes {
+		err := s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) error {
+			has, err := s.rank(ctx, tx, up.id)
+			if err == nil && has < ranks[role] {
+				err = d6tpipe.ErrPermission
+			}
+			return err
+		})
+		if err != nil {
+			return p, err
+		}
+	}
+	place, err := s.whereabouts(ctx, h)
+	if err != nil {
+		return p, err
+	}
+	view, err := listing.View(place.Storage)
+	return listing.Pipe{ID: h.row.id, View: view, MaxAge: s.o.ListingAge}, err
+}
+
+// Whereabouts are where the files of a pipe lie. Those of managed pipes have no
+// credentials: who opens them makes some for the grant.
+type Whereabouts struct {
+	d6tpipe.Storage
+	Managed bool
+	Grant   Grant
+}
+
+// whereabouts are where the files of a pipe lie that was looked up.
+func (r *Repo) whereabouts(ctx context.Context, h handout) (w Whereabouts, err error) {
+	rules, err := r.rules(h.family)
+	if err != nil {
+		return w, err
+	}
+	if w.Storage, err = rules.Storage(ctx, h.row.name, d6tpipe.RoleRead); err != nil {
+		return w, err
+	}
+	if up := h.family[h.row.parent]; up != nil && up.kind == catalog.Remotes && up.managed {
+		h.here, h.prefix = true, w.Dir+"/"
+	}
+	if h.here {
+		w.Managed, w.Credentials = true, nil
+		w.Grant = Grant{Prefix: h.prefix, Role: d6tpipe.RoleRead, Subject: ServerSubject}
+	}
+	return w, nil
+}
+
+// ServerSubject is the subject of keys that the server makes for itself.
+const ServerSubject = "server"
+
+// Where returns where the files of the pipe lie whose record has an id.
+func (r *Repo) Where(ctx context.Context, id string) (w Whereabouts, err error) {
+	h := handout{family: family{}}
+	err = r.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+		if h.row, err = byID(ctx, tx, id); err != nil {
+			return err
+		}
+		return h.family.add(ctx, tx, h.row)
+	})
+	if err != nil {
+		return w, err
+	}
+	if err := h.read(); err != nil {
+		return w, err
+	}
+	return r.whereabouts(ctx, h)
+}
+
+// A Listings is a [listing.Cache] in the database.
+type Listings struct{ DB *db.DB }
+
+var _ listing.Cache = Listings{}
+
+// Head implements [listing.Cache].
+func (l Listings) Head(ctx context.Context, id string) (r listing.Record, err error) {
+	var seen, scanned, changed int64
+	err = l.DB.Read(ctx, func(ctx context.Context, tx db.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT etag, shows, seen_at, scanned_at, changed_at, files, bytes FROM listings WHERE record_id = $1`, id).
+			Scan(&r.Tag, &r.View, &seen, &scanned, &changed, &r.Files, &r.Bytes)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return listing.Record{}, nil
+	}
+	r.Seen, r.Scanned, r.Changed = timeOf(seen), timeOf(scanned), timeOf(changed)
+	return r, err
+}
+
+func timeOf(micro int64) time.Time {
+	if micro == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micro).UTC()
+}
+
+func microOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+// Body implements [listing.Cache].
+func (l Listings) Body(ctx context.Context, id, tag string) (body []byte, err error) {
+	var text string
+	err = l.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+		return tx.QueryRowContext(ctx, `SELECT body FROM listings WHERE record_id = $1 AND etag = $2`, id, tag).Scan(&text)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	body, err = base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		err = fmt.Errorf("the listing of record %s is damaged: %w", id, err)
+	}
+	return body, err
+}
+
+// Save implements [listing.Cache].
+func (l Listings) Save(ctx context.Context, id string, r listing.Record) error {
+	body := base64.StdEncoding.EncodeToString(r.Body)
+	return l.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO listings (record_id, etag, shows, seen_at, scanned_at, changed_at, files, bytes, body)
+			SELECT id, $2, $3, CAST($4 AS BIGINT), CAST($5 AS BIGINT), 0, CAST($6 AS BIGINT), CAST($7 AS BIGINT), $8 FROM records WHERE id = $1
+			ON CONFLICT (record_id) DO UPDATE SET etag = excluded.etag, shows = excluded.shows, seen_at = excluded.seen_at,
+				scanned_at = excluded.scanned_at, files = excluded.files, bytes = excluded.bytes, body = excluded.body
+			WHERE listings.scanned_at <= excluded.scanned_at`,
+			id, r.Tag, r.View, microOf(r.Seen), microOf(r.Scanned), r.Files, r.Bytes, body)
+		return err
+	})
+}
+
+// Confirm implements [listing.Cache].
+func (l Listings) Confirm(ctx context.Context, id, tag string, scanned time.Time) error {
+	return l.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE listings SET scanned_at = $3 WHERE record_id = $1 AND etag = $2 AND scanned_at < $3`, id, tag, microOf(scanned))
+		return err
+	})
+}
+
+// Changed implements [listing.Cache].
+func (l Listings) Changed(ctx context.Context, id string, at time.Time) error {
+	return l.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO listings (record_id, etag, shows, seen_at, scanned_at, changed_at, files, bytes, body)
+			SELECT id, '', '', 0, 0, CAST($2 AS BIGINT), 0, 0, '' FROM records WHERE id = $1
+			ON CONFLICT (record_id) DO UPDATE SET changed_at = excluded.changed_at WHERE listings.changed_at < excluded.changed_at`, id, microOf(at))
+		return err
+	})
+}
