@@ -96,8 +96,19 @@ type pacedWriter struct {
 	pace *pace
 }
 
-func (w *pacedWriter) Write(p []byte) (int, error) {
-	return w.pace.timed(func() (int, error) { return w.ResponseWriter.Write(p) })
+// pieceSize is what a client takes at once: one that takes a large answer slowly
+// and steadily must be seen to move.
+const pieceSize = 64 << 10
+
+func (w *pacedWriter) Write(p []byte) (total int, err error) {
+	for {
+		piece := p[:min(len(p), pieceSize)]
+		n, err := w.pace.timed(func() (int, error) { return w.ResponseWriter.Write(piece) })
+		total, p = total+n, p[n:]
+		if err != nil || len(p) == 0 {
+			return total, err
+		}
+	}
 }
 
 // FlushError is what [http.ResponseController] calls to flush.
