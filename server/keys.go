@@ -20,6 +20,9 @@ import (
 // KeyVariable is the variable of the environment that may hold the key.
 const KeyVariable = "D6TPIPE_SERVE_KEY"
 
+// keyCheck is under which name the database has what tells its key from another.
+const keyCheck = "key check"
+
 // ready checks the configuration and makes the data folder.
 func (c Config) ready() (Config, error) {
 	c, err := c.WithDefaults()
@@ -76,7 +79,7 @@ func (c Config) openKeys(ctx context.Context, d *db.DB) (*vault.Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	check, err := repo.Meta(ctx, d, "key check")
+	check, err := repo.Meta(ctx, d, keyCheck)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +95,7 @@ func (c Config) openKeys(ctx context.Context, d *db.DB) (*vault.Keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		if check, err = repo.FirstMeta(ctx, d, "key check", made); err != nil {
+		if check, err = repo.FirstMeta(ctx, d, keyCheck, made); err != nil {
 			return nil, err
 		}
 	}
@@ -125,15 +128,21 @@ func master(ctx context.Context, d *db.DB, keys *vault.Keys) ([]byte, error) {
 }
 
 // RotateKey makes a new key, seals everything anew with it, and returns how many
-// values that were. Servers may run meanwhile. The old key stays in the file for
-// what they seal in the next moments: see [PruneKeys].
+// values that were. Servers may run meanwhile. The old key stays in the file: they may
+// seal with it for another moment, and backups are sealed with it.
 func RotateKey(ctx context.Context, c Config) (n int, err error) {
 	err = c.withKeys(ctx, func(r *repo.Repo, keys *vault.Keys) error {
 		if _, err := keys.Rotate(ctx); err != nil {
 			return err
 		}
-		n, err = r.Reseal(ctx)
-		return err
+		if n, err = r.Reseal(ctx); err != nil {
+			return err
+		}
+		check, err := keys.Check()
+		if err != nil {
+			return err
+		}
+		return r.SetMeta(ctx, keyCheck, check)
 	})
 	return n, err
 }

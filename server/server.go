@@ -90,7 +90,8 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	s.running.Go(func() { s.cleanUp(background) })
+	s.running.Go(func() { every(background, cleanUpTick, s.cleanUp) })
+	s.running.Go(func() { every(background, reloadTick, func(context.Context) { s.reload(keys) }) })
 	return nil
 }
 
@@ -146,21 +147,36 @@ const (
 	// removed it by mistake.
 	keepRemoved = 7 * 24 * time.Hour
 	cleanUpTick = time.Hour
+	// reloadTick is how long after a rotation elsewhere a server still seals with the
+	// old key.
+	reloadTick = time.Minute
 )
 
-// cleanUp removes files of managed pipes that were removed a while ago.
-func (s *Server) cleanUp(ctx context.Context) {
-	tick := time.NewTicker(cleanUpTick)
-	defer tick.Stop()
+// every calls do now, and again after each tick, until ctx ends.
+func every(ctx context.Context, tick time.Duration, do func(context.Context)) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
 	for {
-		if err := s.cleanUpOnce(ctx, time.Now().Add(-keepRemoved)); err != nil && ctx.Err() == nil {
-			s.config.Log.Error("files of removed pipes could not be cleaned up", "error", err)
-		}
+		do(ctx)
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-t.C:
 		}
+	}
+}
+
+// reload looks whether somebody has rotated the key.
+func (s *Server) reload(keys *vault.Keys) {
+	if err := keys.Reload(); err != nil {
+		s.config.Log.Error("the key could not be read again; what it was is still used", "error", err)
+	}
+}
+
+// cleanUp removes files of managed pipes that were removed a while ago.
+func (s *Server) cleanUp(ctx context.Context) {
+	if err := s.cleanUpOnce(ctx, time.Now().Add(-keepRemoved)); err != nil && ctx.Err() == nil {
+		s.config.Log.Error("files of removed pipes could not be cleaned up", "error", err)
 	}
 }
 

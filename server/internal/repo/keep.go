@@ -39,6 +39,14 @@ func FirstMeta(ctx context.Context, d *db.DB, key, value string) (first string, 
 	return first, err
 }
 
+// SetMeta remembers a value in the place of the former one.
+func (r *Repo) SetMeta(ctx context.Context, key, value string) error {
+	return r.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, value)
+		return err
+	})
+}
+
 // subject names who got keys, and for what.
 func subject(u user, record string) string { return u.id + " " + record }
 
