@@ -65,7 +65,8 @@ func (s *Sync) plan(ctx context.Context, req Request) (*Plan, error) {
 		return nil, err
 	}
 	learned = deleteFunc(learned, func(e Entry) bool { return e.racy() }) // nothing gained
-	if req.Seen == nil {                                                  // what was gone a while ago may be back
+	// What was gone a while ago may be back.
+	if req.Seen == nil {
 		for _, key := range p.forget {
 			learned = append(learned, Entry{Key: key})
 		}
