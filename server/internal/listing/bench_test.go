@@ -24,12 +24,15 @@ func BenchmarkNothingToDo(b *testing.B) {
 	}
 	s := newScene(b, s3test.Start(b))
 	p := s.user("me").openPipe("sales", d6tpipe.OpenOptions{})
+	old := time.Now().Add(-time.Hour)
 	for i := range files {
 		dir := filepath.Join(p.Dir(), fmt.Sprintf("%03d", i/1000))
 		if i%1000 == 0 {
 			require.NoError(b, os.MkdirAll(dir, 0o755))
 		}
-		require.NoError(b, os.WriteFile(filepath.Join(dir, fmt.Sprintf("part-%06d.csv", i)), fmt.Appendf(nil, "file %d\n", i), 0o644))
+		file := filepath.Join(dir, fmt.Sprintf("part-%06d.csv", i))
+		require.NoError(b, os.WriteFile(file, fmt.Appendf(nil, "file %d\n", i), 0o644))
+		require.NoError(b, os.Chtimes(file, old, old)) // what was just written is read again
 	}
 	_, err := p.Push(b.Context(), d6tpipe.PushOptions{})
 	require.NoError(b, err)
