@@ -137,23 +137,33 @@ func TestOpenAgainKeepsEverything(t *testing.T) {
 
 // Programs that start at the same time migrate once, and each finds it done.
 func TestOpenAtTheSameTime(t *testing.T) {
-	dbtest.EachURL(t, func(t *testing.T, url string) {
-		errs := make(chan error)
-		for range 6 {
-			go func() {
-				d, err := db.Open(t.Context(), url)
-				if err == nil {
-					err = errors.Join(d.Ping(t.Context()), d.Close())
+	for name, c := range map[string]struct {
+		fresh  func(testing.TB) string
+		rounds int
+	}{"sqlite": {dbtest.SQLite, scaled(6, 100)}, "postgres": {dbtest.Postgres, scaled(2, 20)}} {
+		t.Run(name, func(t *testing.T) {
+			for range c.rounds {
+				url := c.fresh(t)
+				start, errs := make(chan struct{}), make(chan error)
+				for range 6 {
+					go func() {
+						<-start
+						d, err := db.Open(t.Context(), url)
+						if err == nil {
+							err = errors.Join(d.Ping(t.Context()), d.Close())
+						}
+						errs <- err
+					}()
 				}
-				errs <- err
-			}()
-		}
-		var all error
-		for range 6 {
-			all = errors.Join(all, <-errs)
-		}
-		require.NoError(t, all)
-	})
+				close(start)
+				var all error
+				for range 6 {
+					all = errors.Join(all, <-errs)
+				}
+				require.NoError(t, all)
+			}
+		})
+	}
 }
 
 func TestOpenHonoursTheContext(t *testing.T) {

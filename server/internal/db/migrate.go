@@ -73,12 +73,7 @@ func (d *DB) provider() (*goose.Provider, error) {
 // migrate brings the schema up to date. Others who do the same wait, and find it
 // done.
 func (d *DB) migrate(ctx context.Context) (err error) {
-	latest, err := d.latest()
-	if err != nil {
-		return err
-	}
-	target := cmp.Or(d.target, latest)
-	if version, err := d.version(ctx, d.writes); err != nil || version >= target {
+	if behind, err := d.isBehind(ctx); err != nil || !behind {
 		return err
 	}
 	unlock, err := d.lock(ctx)
@@ -86,8 +81,8 @@ func (d *DB) migrate(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if _, err := d.version(ctx, d.writes); err != nil { // a newer program was faster
-		return err
+	if behind, err := d.isBehind(ctx); err != nil || !behind {
+		return err // somebody was faster
 	}
 	if err := d.prepare(ctx, d.writes); err != nil {
 		return err
@@ -96,8 +91,22 @@ func (d *DB) migrate(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = p.UpTo(ctx, target)
+	if d.target > 0 {
+		_, err = p.UpTo(ctx, d.target)
+	} else {
+		_, err = p.Up(ctx)
+	}
 	return err
+}
+
+// isBehind reports whether the schema lacks a migration.
+func (d *DB) isBehind(ctx context.Context) (bool, error) {
+	latest, err := d.latest()
+	if err != nil {
+		return false, err
+	}
+	version, err := d.version(ctx, d.writes)
+	return version < cmp.Or(d.target, latest), err
 }
 
 // querier is a [Tx] or a [sql.DB].
