@@ -114,12 +114,14 @@ func (s *session) keepManaged(x *row, verb catalog.Verb, said refs, fields *json
 }
 
 // location is where the files of a record of its own lie.
-func (x *row) location() (string, error) {
-	var body struct {
+func (x *row) location() (string, error) { return locationIn(x.body) }
+
+func locationIn(record string) (string, error) {
+	var said struct {
 		Location string `json:"location"`
 	}
-	err := json.Unmarshal([]byte(x.body), &body)
-	return body.Location, err
+	err := json.Unmarshal([]byte(record), &said)
+	return said.Location, err
 }
 
 // managedRoot returns the folder of managed storage in which the files of pipe x
@@ -237,7 +239,7 @@ func (s *session) handed(ctx context.Context, h handout, what string) error {
 
 // managedSets are the keys in a managed remote, as the first generation wants them.
 func (s *session) managedSets(ctx context.Context, x *row) (map[string]json.RawMessage, error) {
-	location, err := x.location()
+	location, err := locationIn(x.shown) // a list has no more of a record
 	if err != nil {
 		return nil, err
 	}

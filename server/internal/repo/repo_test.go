@@ -345,6 +345,12 @@ func TestManaged(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEmpty(t, r.ReadCredentials)
 		require.Nil(t, r.WriteCredentials)
+		for listed, err := range other.Remotes().All(t.Context()) {
+			require.NoError(t, err)
+			require.Equal(t, r.Location, listed.Location)
+			require.NotEmpty(t, listed.ReadCredentials)
+			require.Nil(t, listed.WriteCredentials)
+		}
 
 		// Files of two records are never in one folder.
 		twin, err := owner.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "r"})
