@@ -128,15 +128,20 @@ func master(ctx context.Context, d *db.DB, keys *vault.Keys) ([]byte, error) {
 }
 
 // RotateKey makes a new key, seals everything anew with it, and returns how many
-// values that were. Servers may run meanwhile. The old key stays in the file: they may
+// values that were. A key that comes from the environment cannot be made here: what is
+// not sealed with the first one there is sealed anew with it. Servers may run meanwhile. The old key stays in the file: they may
 // seal with it for another moment, and backups are sealed with it.
 func RotateKey(ctx context.Context, c Config) (n int, err error) {
 	err = c.withKeys(ctx, func(r *repo.Repo, keys *vault.Keys) error {
-		if _, err := keys.Rotate(ctx); err != nil {
-			return err
+		_, fixed := keys.Rotate(ctx)
+		if fixed != nil && !errors.Is(fixed, vault.ErrKeyFixed) {
+			return fixed
 		}
 		if n, err = r.Reseal(ctx); err != nil {
 			return err
+		}
+		if fixed != nil && n == 0 { // nobody has put another key first
+			return fixed
 		}
 		check, err := keys.Check()
 		if err != nil {

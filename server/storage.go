@@ -139,7 +139,7 @@ func (m managed) Sign(ctx context.Context, g repo.Grant, method, key string) (st
 }
 
 func grantOf(g repo.Grant) gateway.Grant {
-	return gateway.Grant{Prefix: g.Prefix, Role: d6tpipe.Role(g.Role), Filters: g.Filters, Subject: g.Subject}
+	return gateway.Grant{Prefix: g.Prefix, Role: g.Role, Filters: g.Filters, Subject: g.Subject}
 }
 
 // explained gives errors of the storage the names that the repo has for them.

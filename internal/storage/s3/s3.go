@@ -69,7 +69,7 @@ type Options struct {
 	Transport http.RoundTripper
 	// Dial makes the connections of this Store's own Transport, without any proxy; nil
 	// means a plain net.Dialer and the environment's proxies.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error) `json:"-"`
 }
 
 // Addressing says where the name of the bucket stands in a URL.
