@@ -82,7 +82,7 @@ type Options struct {
 	PartSize int64
 
 	// Dial connects; nil means a plain net.Dialer.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error) `json:"-"`
 }
 
 // String leaves the password out.

@@ -72,7 +72,7 @@ type Options struct {
 	Transport http.RoundTripper
 	// Dial makes the connections of this Store's own Transport, without any proxy; nil
 	// means a plain net.Dialer and the environment's proxies.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error) `json:"-"`
 	// SameOrigin refuses redirects to another scheme, host or port.
 	SameOrigin bool
 }

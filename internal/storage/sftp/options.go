@@ -35,7 +35,7 @@ type Options struct {
 	PartSize    int64    // of uploads, in bytes; 0 is 16 MiB
 
 	// Dial replaces a [net.Dialer].
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error) `json:"-"`
 }
 
 const (
