@@ -75,6 +75,40 @@ func (m *uploads) file(ctx context.Context, u storage.Upload) (root *os.Root, f 
 	return root, f, nil
 }
 
+// errOthers says that another process is at an upload: two that share what they
+// remember, on a file system without locks for that, may go on with the same one.
+var errOthers = fmt.Errorf("%w: another process is at this upload", storage.ErrTemporary)
+
+// mine opens what has arrived of an upload for this process alone. Somebody may have
+// given it its final name after it was opened: whoever wrote to it then would tear a
+// file that is in use.
+func (m *uploads) mine(ctx context.Context, u storage.Upload) (root *os.Root, f *os.File, err error) {
+	root, f, err = m.file(ctx, u)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err = lockUpload(f); err == nil {
+		err = stillNamed(root, f, uploadPrefix+u.ID)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("upload %s: %w", u.Key, err), f.Close(), root.Close())
+	}
+	return root, f, nil
+}
+
+// stillNamed reports whether name is that of the open file.
+func stillNamed(root *os.Root, f *os.File, name string) error {
+	open, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := root.Lstat(name)
+	if err == nil && !os.SameFile(open, named) {
+		err = fs.ErrNotExist
+	}
+	return err
+}
+
 // uploadName is the name of an upload's file. The ID comes from a file of the
 // caller's, and must not lead elsewhere.
 func uploadName(u storage.Upload) (string, error) {
@@ -109,7 +143,7 @@ func (m *uploads) Arrived(ctx context.Context, u storage.Upload) (parts []storag
 // Send implements [storage.Multipart]. What a part that failed has left behind is
 // cut off, as are the parts after the one that is sent.
 func (m *uploads) Send(ctx context.Context, u storage.Upload, n int, r io.Reader, size int64) (storage.Part, error) {
-	root, f, err := m.file(ctx, u)
+	root, f, err := m.mine(ctx, u)
 	if err != nil {
 		return storage.Part{}, err
 	}
@@ -165,7 +199,7 @@ func (m *uploads) Finish(ctx context.Context, u storage.Upload, parts []storage.
 	if err := storage.CheckPut(u.Key, u.Size, cond); err != nil {
 		return storage.Object{}, err
 	}
-	root, f, err := m.file(ctx, u)
+	root, f, err := m.mine(ctx, u)
 	if err != nil {
 		return storage.Object{}, err
 	}
