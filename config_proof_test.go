@@ -133,7 +133,7 @@ func strayFiles(t *testing.T, file string) []string {
 
 // TestConfigLosesNoUpdate has four processes count together.
 func TestConfigLosesNoUpdate(t *testing.T) {
-	const each = 2_500
+	each := proofs(250, 2_500)
 	file := counting(t)
 	var wg sync.WaitGroup
 	for range 4 {
