@@ -149,19 +149,6 @@ func (r *reader) object() (o Object) {
 	return o
 }
 
-// skip passes over what follows the key of an object.
-func (r *reader) skip() {
-	r.uvarint()
-	r.uvarint()
-	r.uvarint()
-	kind := r.block[r.off]
-	r.off++
-	r.text()
-	if kind == tagAndSum {
-		r.text()
-	}
-}
-
 func (r *reader) text() string {
 	n := int(r.uvarint())
 	r.off += n

@@ -91,12 +91,11 @@ func index(text string, off int) (packed, error) {
 	last := ""
 	for r := (reader{text, off}); r.off < len(text); {
 		all.at = append(all.at, place{0, uint32(r.off)})
-		key := r.text()
-		if key <= last {
+		o := r.object() // all of it: who reads it later has nobody to catch a panic
+		if o.Key <= last {
 			return packed{}, errSaved
 		}
-		last = key
-		r.skip()
+		last = o.Key
 	}
 	return all, nil
 }
