@@ -135,7 +135,6 @@ func FuzzSecretEnvelope(f *testing.F) {
 		if err == nil {
 			require.Equal(t, canary, string(plain))
 			require.Equal(t, place, where)
-			require.Equal(t, sealed, text, "there is no second spelling")
 		}
 		if _, idErr := vault.KeyID(text); idErr != nil {
 			require.ErrorIs(t, err, vault.ErrSealed)
