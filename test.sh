@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Check everything that a change must keep: format, modules, vet, lint, tests, fuzzing, examples, other systems.
 #
-#   ./test.sh            all of it, about 15 minutes on two cores the first time
+#   ./test.sh            all of it, about half an hour on two cores
 #   ./test.sh --quick    go vet and the tests only
 #   ./test.sh --proof    all of it, with the full counts of the long loops and more fuzzing: about three hours on two cores
 #
