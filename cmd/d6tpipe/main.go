@@ -1,9 +1,9 @@
-// Command d6tpipe is the repo API server of d6tpipe.
+// Command d6tpipe pushes and pulls data files the way one pushes and pulls code,
+// and serves the repo API that a team shares.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,13 +11,6 @@ import (
 	"syscall"
 
 	"github.com/d6t/d6tpipe-go/server"
-)
-
-// The exit codes, the same for all commands.
-const (
-	exitOK      = 0
-	exitFailure = 1
-	exitUsage   = 2
 )
 
 func main() {
@@ -38,14 +31,11 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitOK
+	if err != nil {
+		fmt.Fprintln(stderr, "d6tpipe: "+safeLines(err.Error()))
+		if text := advice(err); text != "" {
+			fmt.Fprintln(stderr, text)
+		}
 	}
-	fmt.Fprintln(stderr, "d6tpipe:", err)
-	var usage *usageError
-	if errors.As(err, &usage) {
-		fmt.Fprintf(stderr, "See %s --help.\n", usage.command)
-		return exitUsage
-	}
-	return exitFailure
+	return exitCode(err)
 }

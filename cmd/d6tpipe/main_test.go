@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +35,50 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_DATA_HOME", e.WorkDir)
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"address": address, "get": get},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"address": address, "get": get, "server": startServer, "exits": exits},
+	})
+}
+
+// exits CODE COMMAND... runs a command that must end with this exit code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var failed *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &failed) {
+		got = failed.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("%q: exit code %d, not %d", args[1:], got, want)
+	}
+}
+
+// server [FLAG...] serves the repo API on a free port until the script ends. Its
+// address is in $SERVER, its log in server.log. Flags are those of d6tpipe serve.
+func startServer(ts *testscript.TestScript, _ bool, args []string) {
+	s := new(serving)
+	c := s.command()
+	c.SetContext(context.Background())
+	log, err := os.Create(ts.MkAbs("server.log"))
+	ts.Check(err)
+	c.SetErr(log)
+	ts.Check(c.ParseFlags(append([]string{"--data", ts.MkAbs("server-data"), "--key-file", ts.MkAbs("server-key")}, args...)))
+	ts.Check(s.complete(c))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ctx, stop := context.WithCancel(context.Background())
+	srv, err := server.New(ctx, s.config)
+	ts.Check(err)
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, l) }()
+	ts.Setenv("SERVER", "http://"+l.Addr().String())
+	ts.Defer(func() {
+		stop()
+		ts.Check(<-done)
+		ts.Check(srv.Close())
+		ts.Check(log.Close())
 	})
 }
 

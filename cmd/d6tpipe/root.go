@@ -24,20 +24,66 @@ func usage(c *cobra.Command, err error) error {
 	return &usageError{c.CommandPath(), err}
 }
 
-func newRoot() *cobra.Command {
-	root := group(&cobra.Command{
-		Use:   "d6tpipe",
-		Short: "Push and pull data files the way you push and pull code",
-		Long: `d6tpipe pushes and pulls data files the way one pushes and pulls code.
+const rootLong = `d6tpipe pushes and pulls data files the way one pushes and pulls code.
 
-Exit codes: 0 all done, 1 failure, 2 wrong usage.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-	}, newServe(), newVersion())
+A remote is a storage place, a pipe is a dataset on it. A repo API knows both: a
+server that a team shares, or, with --local, a JSON file of your own. A profile
+says which, and where the files of the pipes lie on this machine.
+
+Results go to standard output, all else to standard error. Exit codes: 0 all
+done, 1 failure, 2 wrong usage, 3 done in part, 4 conflict, 5 refused for safety,
+130 interrupted.`
+
+const rootExample = `  # with a server
+  d6tpipe profiles init --server https://pipes.example.com
+  d6tpipe register mary --email mary@example.com
+  d6tpipe create sales && d6tpipe push sales
+
+  # without one
+  d6tpipe --local remotes create disk --protocol dir --location /mnt/data
+  d6tpipe --local pipes create sales --remote disk && d6tpipe --local pull sales`
+
+func newRoot() *cobra.Command {
+	p := new(program)
+	root := group(&cobra.Command{
+		Use:               "d6tpipe",
+		Short:             "Push and pull data files the way you push and pull code",
+		Long:              rootLong,
+		Example:           rootExample,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: p.check,
+	})
+	root.AddGroup(
+		&cobra.Group{ID: groupFiles, Title: "Files:"},
+		&cobra.Group{ID: groupCatalog, Title: "Pipes and remotes:"},
+		&cobra.Group{ID: groupShare, Title: "Sharing:"},
+		&cobra.Group{ID: groupSelf, Title: "Profiles and accounts:"},
+		&cobra.Group{ID: groupServer, Title: "Server:"},
+	)
+	in := func(id string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = id
+			root.AddCommand(c)
+		}
+	}
+	in(groupCatalog, newPipes(p))
+	in(groupSelf, newWhoAmI(p))
+	in(groupServer, newServe())
+	root.AddCommand(newVersion(p))
+	p.flags(root)
 	root.SetFlagErrorFunc(usage)
-	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
+
+// The groups of commands in the help.
+const (
+	groupFiles   = "files"
+	groupCatalog = "catalog"
+	groupShare   = "share"
+	groupSelf    = "self"
+	groupServer  = "server"
+)
 
 // group is a command that only has others below it.
 func group(c *cobra.Command, below ...*cobra.Command) *cobra.Command {
@@ -55,4 +101,9 @@ func group(c *cobra.Command, below ...*cobra.Command) *cobra.Command {
 // exactly is for commands with so many arguments, whose names are in Use.
 func exactly(n int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error { return usage(c, cobra.ExactArgs(n)(c, args)) }
+}
+
+// atLeast is for commands with so many arguments or more.
+func atLeast(n int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error { return usage(c, cobra.MinimumNArgs(n)(c, args)) }
 }

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -53,22 +53,18 @@ func (b build) String() string {
 	return text + " " + b.Go + " " + b.Platform
 }
 
-func newVersion() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
+func newVersion(p *program) *cobra.Command {
+	return &cobra.Command{
 		Use:     "version",
 		Short:   "Tell the version, the commit and the Go that this program was built with",
 		Example: "  d6tpipe version\n  d6tpipe version --json",
 		Args:    exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			b := thisBuild()
-			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(b)
-			}
-			_, err := fmt.Fprintln(c.OutOrStdout(), b)
-			return err
+			return p.show(c, b, func(w io.Writer) error {
+				_, err := fmt.Fprintln(w, b)
+				return err
+			})
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
 }

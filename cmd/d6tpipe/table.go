@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// A table is text in columns for people, with a head. A column whose head begins
+// with ">" has its text at the right. On a terminal that is too narrow the widest
+// columns are cut; elsewhere, as in a pipe, nothing is.
+type table struct {
+	heads []string
+	rows  [][]string
+}
+
+func newTable(heads ...string) table { return table{heads: heads} }
+
+func (t *table) add(cells ...string) {
+	for i, cell := range cells {
+		cells[i] = safe(cell)
+	}
+	t.rows = append(t.rows, cells)
+}
+
+const (
+	gap         = 2 // between columns
+	narrowest   = 8 // to which a column is cut
+	cutMark     = "…"
+	rightMarker = ">"
+)
+
+// print writes nothing for a table without rows.
+func (t *table) print(w io.Writer) error {
+	if len(t.rows) == 0 {
+		return nil
+	}
+	heads, right := make([]string, len(t.heads)), make([]bool, len(t.heads))
+	for i, head := range t.heads {
+		heads[i], right[i] = strings.TrimPrefix(head, rightMarker), strings.HasPrefix(head, rightMarker)
+	}
+	rows := append([][]string{heads}, t.rows...)
+	widths := fit(columnWidths(rows), terminalWidth(w))
+	out := bufio.NewWriter(w)
+	for _, row := range rows {
+		out.WriteString(line(row, widths, right)) // its error stays until Flush
+		out.WriteByte('\n')
+	}
+	return out.Flush()
+}
+
+func columnWidths(rows [][]string) []int {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	return widths
+}
+
+// fit takes from the widest column until all fit; available 0 is any width.
+func fit(widths []int, available int) []int {
+	if available == 0 {
+		return widths
+	}
+	total := gap * (len(widths) - 1)
+	for _, w := range widths {
+		total += w
+	}
+	for ; total > available; total-- {
+		widest := 0
+		for i, w := range widths {
+			if w > widths[widest] {
+				widest = i
+			}
+		}
+		if widths[widest] <= narrowest {
+			break
+		}
+		widths[widest]--
+	}
+	return widths
+}
+
+func line(cells []string, widths []int, right []bool) string {
+	var b strings.Builder
+	for i, cell := range cells {
+		if n := utf8.RuneCountInString(cell); n > widths[i] {
+			cell = string([]rune(cell)[:widths[i]-1]) + cutMark
+		}
+		pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+		if right[i] {
+			cell = pad + cell
+		} else if i < len(cells)-1 {
+			cell += pad
+		}
+		b.WriteString(cell)
+		if i < len(cells)-1 {
+			b.WriteString(strings.Repeat(" ", gap))
+		}
+	}
+	return strings.TrimRight(b.String(), " ")
+}
