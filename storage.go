@@ -190,7 +190,7 @@ func (c catalogue) credentials(ctx context.Context, pipe string, role Role, rene
 	if err := checkName("pipe", pipe); err != nil {
 		return nil, err
 	}
-	in, err := encodeJSON(catalog.CredentialsQuery{Role: string(role), Renew: renew})
+	in, err := encodeJSON(catalog.CredentialsQuery{Role: string(role), Renew: renew, Expiration: true})
 	if err != nil {
 		return nil, err
 	}

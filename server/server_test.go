@@ -135,6 +135,9 @@ func TestManagedPipe(t *testing.T) {
 	// Keys that were handed out end with the permission.
 	set, err := client.Credentials(t.Context(), "tables", d6tpipe.RoleRead, false)
 	require.NoError(t, err)
+	end, err := time.Parse(time.RFC3339, string(set.Value("expiration")))
+	require.NoError(t, err, "our client is told when they end")
+	require.WithinRange(t, end, time.Now().Add(time.Minute), time.Now().Add(24*time.Hour))
 	held, err := d6tpipe.OpenPipe(t.Context(), client, "tables", d6tpipe.OpenOptions{Credentials: set})
 	require.NoError(t, err)
 	write(t, sales, "new.csv", "n")

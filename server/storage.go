@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/server/internal/dial"
@@ -123,9 +124,9 @@ func (s *Server) stillGranted(ctx context.Context, g gateway.Grant) error {
 // managed is a storage as the repo wants it.
 type managed struct{ gateway.Storage }
 
-func (m managed) Credentials(ctx context.Context, g repo.Grant) (map[string]any, error) {
+func (m managed) Credentials(ctx context.Context, g repo.Grant) (map[string]any, time.Time, error) {
 	set, err := m.Storage.Credentials(ctx, grantOf(g))
-	return set.Values, explained(err)
+	return set.Values, set.Expires, explained(err)
 }
 
 // Sign makes a URL, where the storage can.

@@ -45,6 +45,9 @@ const Taken = "This field must be unique."
 type CredentialsQuery struct {
 	Role  string `json:"role,omitempty"`  // read or write; empty is read
 	Renew bool   `json:"renew,omitempty"` // for credentials that expire: others than before
+	// Expiration asks for "expiration" among them, when they end. The Python client
+	// does not ask: it gives all that it gets to boto3.
+	Expiration bool `json:"expiration,omitempty"`
 }
 
 // IsValid reports whether the role is one that credentials can be for.

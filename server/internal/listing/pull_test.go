@@ -268,7 +268,7 @@ func TestPullWithNothingToDo(t *testing.T) {
 	report := pull(t, p, d6tpipe.PullOptions{})
 	require.Equal(t, 1, report.Moved)
 	asked, stored := s.took()
-	require.Equal(t, []string{"GET pipes/sales/files/", "GET pipes/sales/", "GET pipes/sales/credentials/?role=read"}, asked)
+	require.Equal(t, []string{"GET pipes/sales/files/", "GET pipes/sales/", "GET pipes/sales/credentials/?expiration=True&role=read"}, asked)
 	require.Equal(t, []string{"GET a.csv"}, stored)
 
 	// An edit here is no reason to ask anybody: it is skipped and stays.

@@ -52,14 +52,14 @@ type keyring struct {
 
 func (k *keyring) Bucket() string { return "managed" }
 
-func (k *keyring) Credentials(_ context.Context, g repo.Grant) (map[string]any, error) {
+func (k *keyring) Credentials(_ context.Context, g repo.Grant) (map[string]any, time.Time, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.made++
 	k.asked = append(k.asked, g)
 	return map[string]any{
 		"aws_access_key_id": fmt.Sprintf("%s-%d", g.Role, k.made), "aws_secret_access_key": "canary-temporary", "aws_session_token": "",
-	}, nil
+	}, time.Date(2999, 12, 31, 0, 0, 0, 0, time.UTC), nil
 }
 
 func (k *keyring) Sign(_ context.Context, g repo.Grant, method, key string) (string, error) {

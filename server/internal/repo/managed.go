@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/catalog"
@@ -203,7 +204,7 @@ func (s *session) credentials(ctx context.Context, name string, in json.RawMessa
 		return nil, err
 	}
 	if h.here {
-		return s.temporary(ctx, s.grantOf(h, role))
+		return s.temporary(ctx, s.grantOf(h, role), query.Expiration)
 	}
 	rules, err := s.rules(h.family)
 	if err != nil {
@@ -212,17 +213,20 @@ func (s *session) credentials(ctx context.Context, name string, in json.RawMessa
 	return rules.Do(ctx, catalog.Get, catalog.Pipes+"/"+name+"/credentials", "", in)
 }
 
-// temporary makes keys for a grant.
-func (s *session) temporary(ctx context.Context, g Grant) (json.RawMessage, error) {
+// temporary makes keys for a grant, and says when they end if that is asked for.
+func (s *session) temporary(ctx context.Context, g Grant, sayEnd bool) (json.RawMessage, error) {
 	if s.o.Storage == nil {
 		return nil, refusal(http.StatusServiceUnavailable, "This server keeps no files any more.")
 	}
-	set, err := s.o.Storage.Credentials(ctx, g)
+	set, expires, err := s.o.Storage.Credentials(ctx, g)
 	switch {
 	case errors.Is(err, ErrURLsOnly), errors.Is(err, ErrGrant):
 		return nil, refusal(http.StatusNotImplemented, err.Error())
 	case err != nil:
 		return nil, err
+	}
+	if sayEnd {
+		set["expiration"] = expires.UTC().Format(time.RFC3339)
 	}
 	return json.Marshal(set)
 }
@@ -246,7 +250,7 @@ func (s *session) managedSets(ctx context.Context, x *row) (map[string]json.RawM
 	_, prefix, _ := strings.Cut(location, "/")
 	sets := map[string]json.RawMessage{}
 	for field, role := range map[string]d6tpipe.Role{"readCredentials": d6tpipe.RoleRead, "writeCredentials": d6tpipe.RoleWrite} {
-		if sets[field], err = s.temporary(ctx, Grant{Prefix: prefix + "/", Role: role, Subject: subject(s.user, x.id)}); err != nil {
+		if sets[field], err = s.temporary(ctx, Grant{Prefix: prefix + "/", Role: role, Subject: subject(s.user, x.id)}, false); err != nil {
 			return nil, err
 		}
 	}

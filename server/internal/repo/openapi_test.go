@@ -81,8 +81,8 @@ type noBucket struct{}
 
 func (noBucket) Bucket() string { return "managed" }
 
-func (noBucket) Credentials(_ context.Context, g repo.Grant) (map[string]any, error) {
-	return map[string]any{"aws_access_key_id": string(g.Role), "aws_secret_access_key": "s", "aws_session_token": "t"}, nil
+func (noBucket) Credentials(_ context.Context, g repo.Grant) (map[string]any, time.Time, error) {
+	return map[string]any{"aws_access_key_id": string(g.Role), "aws_secret_access_key": "s", "aws_session_token": "t"}, time.Now().Add(time.Hour), nil
 }
 
 func (noBucket) Sign(_ context.Context, g repo.Grant, method, key string) (string, error) {

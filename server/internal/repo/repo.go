@@ -26,8 +26,9 @@ const Demo = "demo"
 type Storage interface {
 	// Bucket is where the files of all managed pipes lie, each pipe's in a folder.
 	Bucket() string
-	// Credentials returns keys for a grant, as keyword arguments of boto3.
-	Credentials(ctx context.Context, g Grant) (map[string]any, error)
+	// Credentials returns keys for a grant, as keyword arguments of boto3, and when
+	// they end.
+	Credentials(ctx context.Context, g Grant) (map[string]any, time.Time, error)
 	// Sign returns a URL for one key of a grant.
 	Sign(ctx context.Context, g Grant, method, key string) (string, error)
 }
