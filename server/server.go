@@ -67,7 +67,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	o := repo.Options{
 		DB: s.db, Keys: keys, Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{Registrations: 200}),
-		Closed: c.Registration == RegistrationClosed, ShareUnfiltered: c.ShareUnfiltered, Message: c.Message, Peer: httpd.Peer, Seen: httpd.SetUser, Log: c.Log,
+		Closed: c.Registration == RegistrationClosed, OpenDemo: c.Demo, ShareUnfiltered: c.ShareUnfiltered, Message: c.Message, Peer: httpd.Peer, Seen: httpd.SetUser, Log: c.Log,
 	}
 	s.repo = repo.New(o) // the storage asks it for permissions
 	if s.storage, err = s.openStorage(ctx, keys); err != nil {

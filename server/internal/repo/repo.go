@@ -19,7 +19,7 @@ import (
 	"github.com/d6t/d6tpipe-go/server/internal/vault"
 )
 
-// Demo is the name of an account that can change nothing, whoever opens it.
+// Demo is the name of an account that can change no pipe, whoever opens it.
 const Demo = "demo"
 
 // Storage is what a Repo wants of managed storage.
@@ -68,6 +68,9 @@ type Options struct {
 	ListingAge time.Duration
 	// Closed keeps strangers from opening accounts.
 	Closed bool
+	// OpenDemo says that everybody knows the password of the account [Demo], so that
+	// nobody may close it or change its token.
+	OpenDemo bool
 	// ShareUnfiltered lets owners share children with filters, on storage of their own,
 	// without accepting that the filters do not bind who has the keys.
 	ShareUnfiltered bool

@@ -421,7 +421,7 @@ func TestFirstGenerationKeys(t *testing.T) {
 
 // TestDemo: everybody may use the account, nobody can change anything with it.
 func TestDemo(t *testing.T) {
-	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)))
+	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)), func(o *repo.Options) { o.OpenDemo = true })
 	demo, owner := w.user(t, "demo"), w.user(t, "owner")
 	_, err := demo.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
 	require.ErrorIs(t, err, d6tpipe.ErrPermission)
@@ -438,6 +438,20 @@ func TestDemo(t *testing.T) {
 	_, err = demo.ResetToken(t.Context(), "demo")
 	require.ErrorIs(t, err, d6tpipe.ErrPermission)
 	require.ErrorIs(t, demo.CreateGroup(t.Context(), "a/b"), d6tpipe.ErrPermission)
+}
+
+// TestOwnDemo: where the account is not everybody's, who opened it can close it. The
+// Python project's own tests do so, and could not run a second time otherwise.
+func TestOwnDemo(t *testing.T) {
+	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)))
+	for range 2 {
+		demo := w.user(t, "demo")
+		_, err := demo.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
+		require.ErrorContains(t, err, "cannot register pipes")
+		_, err = demo.ResetToken(t.Context(), "demo")
+		require.NoError(t, err)
+		require.NoError(t, demo.Unregister(t.Context(), "demo"))
+	}
 }
 
 // TestAudit: who did what is known to whose it is.
