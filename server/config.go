@@ -157,7 +157,7 @@ func (c Config) Validate() error {
 		checkListen("listen", c.Listen),
 		checkListen("metrics-listen", c.MetricsListen),
 		checkURL("database", c.Database, "sqlite", "postgres", "postgresql"),
-		checkURL("storage", c.Storage, "file", "s3"),
+		checkStorage(c.Storage),
 		checkPublicURL(c.PublicURL),
 		c.checkTLS(),
 		c.checkRegistration(),
@@ -186,6 +186,18 @@ func checkURL(name, value string, schemes ...string) error {
 	}
 	if _, err := url.Parse(value); err != nil {
 		return fmt.Errorf("%s: this is no URL", name)
+	}
+	return nil
+}
+
+func checkStorage(value string) error {
+	if err := checkURL("storage", value, "file", "s3"); err != nil {
+		return err
+	}
+	if scheme, _ := schemeOf(value); scheme == "s3" {
+		if _, err := parseBucket(value); err != nil {
+			return fmt.Errorf("storage: %w", err)
+		}
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func TestConfigDefaults(t *testing.T) {
 func TestConfigValidate(t *testing.T) {
 	for _, good := range []server.Config{
 		{}, {Listen: ":8670"}, {Listen: "[::1]:0"}, {Listen: "localhost:http"}, {Database: "/var/lib/x.db"}, {Database: "sqlite:///var/lib/x.db"}, {Database: "postgres://u:p@h/d"},
-		{Storage: "s3://bucket?region_name=eu"}, {Storage: "/srv/files"}, {Storage: "file:///srv/files"}, {PublicURL: "https://data.example.com"}, {PublicURL: "http://data.example.com:8080/"},
+		{Storage: "s3://bucket?region_name=eu&keys=urls"}, {Storage: "s3://bucket?role_arn=arn:aws:iam::1:role/x"}, {Storage: "s3://bucket?endpoint_url=https://s3.example.com"}, {Storage: "/srv/files"}, {Storage: "file:///srv/files"}, {PublicURL: "https://data.example.com"}, {PublicURL: "http://data.example.com:8080/"},
 		{TLSCert: "c", TLSKey: "k"}, {Registration: "closed"}, {MaxRequests: 1}, {DrainTime: time.Second}, {Storage: `C:\files`},
 	} {
 		require.NoError(t, good.Validate(), "%+v", good)
@@ -51,7 +51,10 @@ func TestConfigValidate(t *testing.T) {
 		"listen":           {{Listen: "8670"}, {Listen: "127.0.0.1"}, {Listen: "127.0.0.1:"}, {Listen: "::1:8670"}},
 		"metrics-listen":   {{MetricsListen: "9670"}},
 		"database":         {{Database: "mysql://u:canary@h/d"}, {Database: "postgres://u:canary@h:port/d"}, {Database: "postgres://u:canary%zz@h/d"}},
-		"storage":          {{Storage: "gs://bucket"}, {Storage: "s3://b ucket?x=canary"}},
+		"storage":          {
+			{Storage: "gs://bucket"}, {Storage: "s3://b ucket?x=canary"}, {Storage: "s3://"}, {Storage: "s3://b/folder"}, {Storage: "s3://u:canary@b"}, {Storage: "s3://b?region=eu&keys=urls"},
+			{Storage: "s3://b?region_name=eu"}, {Storage: "s3://b?keys=none"},
+		},
 		"public-url":       {{PublicURL: "data.example.com"}, {PublicURL: "ftp://x"}, {PublicURL: "https://x/y"}, {PublicURL: "https://u:canary@x"}, {PublicURL: "https://x?y"}},
 		"tls-cert":         {{TLSCert: "c"}, {TLSKey: "k"}},
 		"registration":     {{Registration: "Open"}},

@@ -70,9 +70,11 @@ func (s *Server) open(ctx context.Context) (err error) {
 		Closed: c.Registration == RegistrationClosed, OpenDemo: c.Demo, ShareUnfiltered: c.ShareUnfiltered, Message: c.Message, Peer: httpd.Peer, Seen: httpd.SetUser, Log: c.Log,
 	}
 	s.repo = repo.New(o) // the storage asks it for permissions
-	if s.storage, err = s.openStorage(ctx, keys); err != nil {
-		return err
+	storage, err := s.openStorage(ctx, keys)
+	if err != nil {
+		return fmt.Errorf("storage: %w", err)
 	}
+	s.storage = storage // not before: what comes with an error is no nil interface, and cannot be closed
 	if s.scanner, err = listing.New(listing.Config{Cache: repo.Listings{DB: s.db}, Open: s.openPipe, Log: c.Log}); err != nil {
 		return err
 	}

@@ -242,6 +242,22 @@ func TestWrongKey(t *testing.T) {
 	require.ErrorContains(t, err, "key")
 }
 
+// TestNoStorage: a server whose storage cannot be opened says why, and lets go of the
+// rest.
+func TestNoStorage(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for storage, want := range map[string]string{
+		file:                               "make the folder",
+		"s3://b?endpoint_url=s3.internal":  "endpoint",
+		"s3://b?keys=urls&endpoint_url=/x": "endpoint",
+	} {
+		_, err := server.New(t.Context(), server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key"), Storage: storage})
+		require.ErrorContains(t, err, "storage: ")
+		require.ErrorContains(t, err, want)
+	}
+}
+
 // TestCreateAdmin: the first account of a server that is closed.
 func TestCreateAdmin(t *testing.T) {
 	r := start(t, func(c *server.Config) { c.Registration = server.RegistrationClosed })

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,34 +43,53 @@ func (c Config) storageFolder() string {
 	return strings.TrimPrefix(c.Storage, "file://")
 }
 
-// openBucket reads s3://BUCKET?endpoint_url=...&region_name=...&role_arn=...: a
-// bucket whose server makes temporary keys, or, with keys=urls, one for which it
-// makes URLs only.
+// openBucket opens a bucket whose server makes temporary keys, or one for which the
+// server makes URLs only.
 func openBucket(text string) (gateway.Storage, error) {
+	c, err := parseBucket(text)
+	if err != nil {
+		return nil, err
+	}
+	if c.urls {
+		return gateway.NewPresigned(c.BucketConfig)
+	}
+	return gateway.NewSTS(c.STSConfig)
+}
+
+// bucketConfig is a bucket as the URL says it.
+type bucketConfig struct {
+	gateway.STSConfig
+	urls bool // no temporary keys
+}
+
+// parseBucket reads s3://BUCKET?endpoint_url=...&region_name=...&role_arn=....
+func parseBucket(text string) (c bucketConfig, err error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" {
-		return nil, errors.New("storage: a bucket is written s3://BUCKET?region_name=REGION, without a folder")
+	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
+		return c, errors.New("a bucket is written s3://BUCKET?region_name=REGION, without a folder; its keys come from the environment")
 	}
 	q := u.Query()
 	take := func(name string) string { defer q.Del(name); return q.Get(name) }
-	b := gateway.BucketConfig{
-		Bucket: u.Host, Endpoint: take("endpoint_url"), PublicEndpoint: take("public_endpoint_url"), Region: take("region_name"),
-	}
-	if b.Region == "" {
-		b.Region = "us-east-1"
-	}
+	c.Bucket, c.Endpoint, c.PublicEndpoint, c.Region = u.Host, take("endpoint_url"), take("public_endpoint_url"), take("region_name")
+	c.STSEndpoint, c.RoleARN, c.ExternalID, c.Partition = take("sts_endpoint_url"), take("role_arn"), take("external_id"), take("partition")
 	mode := take("keys")
-	sts := gateway.STSConfig{BucketConfig: b, STSEndpoint: take("sts_endpoint_url"), RoleARN: take("role_arn"), ExternalID: take("external_id"), Partition: take("partition")}
-	for name := range q {
-		return nil, fmt.Errorf("storage: a bucket has no option %s", name)
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		return c, fmt.Errorf("a bucket has no option %q; see docs/server.md", name)
+	}
+	if c.Region == "" {
+		c.Region = "us-east-1"
 	}
 	switch mode {
-	case "", "temporary":
-		return gateway.NewSTS(sts)
 	case "urls":
-		return gateway.NewPresigned(b)
+		c.urls = true
+	case "", "temporary":
+		if c.Endpoint == "" && c.RoleARN == "" {
+			return c, errors.New("Amazon's STS makes keys for a role only: add role_arn=arn:aws:iam::ACCOUNT:role/NAME, or keys=urls to do without keys")
+		}
+	default:
+		return c, fmt.Errorf("keys is temporary or urls, and not %q", mode)
 	}
-	return nil, fmt.Errorf("storage: keys is temporary or urls, and not %q", mode)
+	return c, nil
 }
 
 // openPipe opens the storage of a pipe for a scan: users' remotes with what they have
