@@ -48,10 +48,10 @@ func TestConfigValidate(t *testing.T) {
 		require.NoError(t, good.Validate(), "%+v", good)
 	}
 	for field, bad := range map[string][]server.Config{
-		"listen":           {{Listen: "8670"}, {Listen: "127.0.0.1"}, {Listen: "127.0.0.1:"}, {Listen: "::1:8670"}},
-		"metrics-listen":   {{MetricsListen: "9670"}},
-		"database":         {{Database: "mysql://u:canary@h/d"}, {Database: "postgres://u:canary@h:port/d"}, {Database: "postgres://u:canary%zz@h/d"}},
-		"storage":          {
+		"listen":         {{Listen: "8670"}, {Listen: "127.0.0.1"}, {Listen: "127.0.0.1:"}, {Listen: "::1:8670"}},
+		"metrics-listen": {{MetricsListen: "9670"}},
+		"database":       {{Database: "mysql://u:canary@h/d"}, {Database: "postgres://u:canary@h:port/d"}, {Database: "postgres://u:canary%zz@h/d"}},
+		"storage": {
 			{Storage: "gs://bucket"}, {Storage: "s3://b ucket?x=canary"}, {Storage: "s3://"}, {Storage: "s3://b/folder"}, {Storage: "s3://u:canary@b"}, {Storage: "s3://b?region=eu&keys=urls"},
 			{Storage: "s3://b?region_name=eu"}, {Storage: "s3://b?keys=none"},
 		},

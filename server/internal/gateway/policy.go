@@ -39,6 +39,9 @@ const maxPolicy = 2048
 // itself as what is allowed, every other include as a denial of all else, and every
 // exclude as a denial. Fnmatch's * and ? mean the same there; its sets have no
 // counterpart, and are refused.
+//
+// Nobody may list uploads that are not complete: no policy can keep such a list to a
+// folder. Amazon would not heed s3:prefix there, and MinIO refuses the policy.
 func sessionPolicy(partition, bucket string, g Grant, deadline time.Time) (string, error) {
 	a, err := newAccess(g)
 	if err != nil {
@@ -48,9 +51,9 @@ func sessionPolicy(partition, bucket string, g Grant, deadline time.Time) (strin
 		return "", fmt.Errorf("%w: the folder %q holds a character with a meaning in policies", ErrGrant, g.Prefix)
 	}
 	arn := "arn:" + partition + ":s3:::" + bucket
-	actions, listings := readActions, []string{"s3:ListBucket"}
+	actions := readActions
 	if a.write {
-		actions, listings = writeActions, []string{"s3:ListBucket", "s3:ListBucketMultipartUploads"}
+		actions = writeActions
 	}
 	allowed, denials, err := filterResources(arn+"/", g)
 	if err != nil {
@@ -58,7 +61,7 @@ func sessionPolicy(partition, bucket string, g Grant, deadline time.Time) (strin
 	}
 	p := policy{Version: "2012-10-17", Statement: []statement{
 		{Effect: "Allow", Action: actions, Resource: allowed},
-		{Effect: "Allow", Action: listings, Resource: []string{arn}, Condition: map[string]map[string][]string{"StringLike": {"s3:prefix": {g.Prefix + "*"}}}},
+		{Effect: "Allow", Action: []string{"s3:ListBucket"}, Resource: []string{arn}, Condition: map[string]map[string][]string{"StringLike": {"s3:prefix": {g.Prefix + "*"}}}},
 		{Effect: "Allow", Action: []string{"s3:GetBucketLocation"}, Resource: []string{arn}},
 	}}
 	for _, d := range denials {

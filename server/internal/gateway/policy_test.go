@@ -94,7 +94,7 @@ func TestPolicy(t *testing.T) {
 		{"write", del, "bob/x/a", "", false},
 		{"write", "s3:PutObjectAcl", "alice/x/a", "", false},
 		{"write", "s3:DeleteObjectVersion", "alice/x/a", "", false},
-		{"write", uploads, "", "alice/x/", true},
+		{"write", uploads, "", "alice/x/", false},
 		{"write", uploads, "", "", false},
 		{"include", get, "alice/x/a.csv", "", true},
 		{"include", get, "alice/x/deep/a.csv", "", true},
@@ -200,6 +200,7 @@ func evaluate(t testing.TB, policy, action, key, prefix string, now time.Time) b
 		for operator, values := range s.Condition {
 			switch operator {
 			case "StringLike":
+				require.Equal(t, []string{"s3:ListBucket"}, s.Action, "no other action knows s3:prefix")
 				hit = hit && prefix != "" && any(values["s3:prefix"], prefix)
 			case "DateGreaterThan":
 				when, err := time.Parse(time.RFC3339, values["aws:CurrentTime"][0])

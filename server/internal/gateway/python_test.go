@@ -41,8 +41,6 @@ func cleanEnv(home string, more ...string) []string {
 
 // The Python client is luigi's S3Client on boto3, of any age.
 func TestBoto3(t *testing.T) {
-	script, err := filepath.Abs("testdata/client.py")
-	require.NoError(t, err)
 	for _, python := range pythons(t) {
 		t.Run(python, func(t *testing.T) {
 			t.Parallel()
@@ -58,20 +56,28 @@ func TestBoto3(t *testing.T) {
 				require.NoError(t, err)
 				sets[role] = c.Values
 			}
-			in, err := json.Marshal(sets)
-			require.NoError(t, err)
-			cmd := exec.CommandContext(t.Context(), python, script)
-			cmd.Dir = t.TempDir()
-			cmd.Env = cleanEnv(cmd.Dir)
-			cmd.Stdin = bytes.NewReader(in)
-			out, err := cmd.CombinedOutput()
-			require.NoError(t, err, string(out))
-			require.Contains(t, string(out), "done")
+			runClient(t, python, sets)
 			body, err := get(t, w.client(t, read("bob/x/")), "bob/x/victim")
 			require.NoError(t, err)
 			require.Equal(t, "secret", body)
 		})
 	}
+}
+
+// runClient gives the sets of keys for reading and writing to testdata/client.py.
+func runClient(t *testing.T, python string, sets map[string]map[string]any, args ...string) {
+	t.Helper()
+	script, err := filepath.Abs("testdata/client.py")
+	require.NoError(t, err)
+	in, err := json.Marshal(sets)
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), python, append([]string{script}, args...)...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = cleanEnv(cmd.Dir)
+	cmd.Stdin = bytes.NewReader(in)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "done")
 }
 
 func TestAWSCLI(t *testing.T) {
