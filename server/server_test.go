@@ -3,10 +3,14 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -256,6 +260,66 @@ func TestNoStorage(t *testing.T) {
 		require.ErrorContains(t, err, "storage: ")
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// TestURLs: where the bucket's server makes no temporary keys, users get URLs and what
+// there is. The bucket is another server's here.
+func TestURLs(t *testing.T) {
+	far := start(t)
+	they := far.user("u")
+	_, err := they.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
+	require.NoError(t, err)
+	keys, err := they.Credentials(t.Context(), "p", d6tpipe.RoleWrite, false)
+	require.NoError(t, err)
+	for name, key := range map[string]string{"AWS_ACCESS_KEY_ID": "aws_access_key_id", "AWS_SECRET_ACCESS_KEY": "aws_secret_access_key", "AWS_SESSION_TOKEN": "aws_session_token"} {
+		t.Setenv(name, string(keys.Value(key)))
+	}
+	r := start(t, func(c *server.Config) { c.Storage = "s3://managed?keys=urls&endpoint_url=" + far.url })
+	me := r.client("u")
+	token, err := me.Register(t.Context(), "u", "u@example.com", "canary-password-u")
+	require.NoError(t, err)
+	_, err = me.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
+	require.NoError(t, err)
+	_, err = me.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "tables", Parent: "p", Options: d6tpipe.PipeOptions{Include: "*.csv"}})
+	require.NoError(t, err)
+	_, err = me.Credentials(t.Context(), "p", d6tpipe.RoleRead, false)
+	require.ErrorContains(t, err, "at urls/")
+
+	status, body := send(t, http.MethodPost, r.url+"/v1/api/pipes/p/urls/", token, `{"method":"PUT","keys":["a.csv","b.txt"]}`)
+	require.Equal(t, http.StatusCreated, status, body)
+	var answer struct{ URLs map[string]string }
+	require.NoError(t, json.Unmarshal([]byte(body), &answer))
+	for key, u := range answer.URLs {
+		status, body := send(t, http.MethodPut, u, "", "data of "+key)
+		require.Equal(t, http.StatusOK, status, body)
+	}
+	for pipe, want := range map[string][]string{"p": {"a.csv", "b.txt"}, "tables": {"a.csv"}} {
+		files, err := me.ListFiles(t.Context(), pipe, true)
+		require.NoError(t, err)
+		var got []string
+		for _, f := range files.Files {
+			got = append(got, f.Key)
+		}
+		require.Equal(t, want, got)
+	}
+	status, body = send(t, http.MethodPost, r.url+"/v1/api/pipes/tables/urls/", token, `{"keys":["b.txt"]}`)
+	require.GreaterOrEqual(t, status, 400, body)
+}
+
+// send makes a request and returns its answer.
+func send(t *testing.T, method, url string, token d6tpipe.Secret, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	require.NoError(t, err)
+	if token != "" {
+		req.Header.Set("Authorization", "Token "+string(token))
+	}
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return res.StatusCode, string(data)
 }
 
 // TestCreateAdmin: the first account of a server that is closed.

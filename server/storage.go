@@ -116,14 +116,11 @@ type dialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 
 // inside is managed storage as the server itself reaches it.
 func (s *Server) inside(ctx context.Context, w repo.Whereabouts) (where d6tpipe.Storage, connect dialFunc, err error) {
-	set, err := s.storage.Credentials(ctx, grantOf(w.Grant))
-	if err != nil {
+	where = w.Storage
+	if where.Credentials, err = s.storage.Inside(ctx, grantOf(w.Grant)); err != nil {
 		return where, nil, explained(err)
 	}
-	where = w.Storage
-	where.Credentials = set.Values
 	if e, ok := s.storage.(*gateway.Embedded); ok {
-		where.Credentials["endpoint_url"], where.Credentials["insecure"] = "http://storage.internal", true
 		return where, e.DialContext, nil
 	}
 	return where, (&net.Dialer{}).DialContext, nil // to where the administrator says

@@ -72,6 +72,16 @@ func newBucket(cfg BucketConfig) (*bucket, error) {
 // Bucket is the bucket that all grants are for.
 func (b *bucket) Bucket() string { return b.cfg.Bucket }
 
+// inside is how the server reaches the bucket with some keys: where the administrator
+// says, and not where users are sent.
+func (b *bucket) inside(access, secret, token string) map[string]any {
+	all := values(access, secret, token, b.cfg.Endpoint, b.cfg.Region)
+	if strings.HasPrefix(b.cfg.Endpoint, "http://") {
+		all["insecure"] = true
+	}
+	return all
+}
+
 // List yields what g shows, with the server's own keys.
 func (b *bucket) List(ctx context.Context, g Grant) iter.Seq2[Object, error] {
 	g.Role = d6tpipe.RoleRead

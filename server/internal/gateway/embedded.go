@@ -178,6 +178,17 @@ func (e *Embedded) Credentials(ctx context.Context, g Grant) (Credentials, error
 	return Credentials{Values: values(keys.access, keys.secret, keys.token, e.cfg.PublicURL(ctx), e.cfg.Region), Expires: end}, nil
 }
 
+// Inside returns keys for [Embedded.DialContext]: the address is none of the network's.
+func (e *Embedded) Inside(_ context.Context, g Grant) (map[string]any, error) {
+	keys, _, err := e.mint(g)
+	if err != nil {
+		return nil, err
+	}
+	all := values(keys.access, keys.secret, keys.token, "http://storage.internal", e.cfg.Region)
+	all["insecure"] = true
+	return all, nil
+}
+
 func (e *Embedded) mint(g Grant) (temporary, time.Time, error) {
 	end, err := g.until(time.Now(), e.cfg.TTL)
 	if err != nil {

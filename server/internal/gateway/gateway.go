@@ -52,6 +52,10 @@ type Storage interface {
 	// Every call returns another access key. The error is [ErrGrant] when the
 	// storage cannot enforce the grant.
 	Credentials(ctx context.Context, g Grant) (Credentials, error)
+	// Inside returns what the server itself opens the grant's folder with: keys and
+	// settings as those of a remote. They can do more than the grant says, and
+	// nobody else may see them.
+	Inside(ctx context.Context, g Grant) (map[string]any, error)
 	// List yields the objects that the grant shows, sorted by key, with keys
 	// relative to its prefix. The listing is complete unless it ends in an error.
 	List(ctx context.Context, g Grant) iter.Seq2[Object, error]

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
 // Presigned is a bucket whose server makes no temporary keys: users get a URL per
@@ -28,6 +30,15 @@ func NewPresigned(cfg BucketConfig) (*Presigned, error) {
 // Credentials returns [ErrNoCredentials].
 func (p *Presigned) Credentials(context.Context, Grant) (Credentials, error) {
 	return Credentials{}, ErrNoCredentials
+}
+
+// Inside returns the server's own keys.
+func (p *Presigned) Inside(ctx context.Context, _ Grant) (map[string]any, error) {
+	own, err := p.keys.GetWithContext(&credentials.CredContext{Client: &http.Client{Transport: p.cfg.Transport, Timeout: time.Minute}, Context: ctx})
+	if err != nil {
+		return nil, fmt.Errorf("find the keys of the bucket: %w", err)
+	}
+	return p.inside(own.AccessKeyID, own.SecretAccessKey, own.SessionToken), nil
 }
 
 // Sign returns a URL for one key.

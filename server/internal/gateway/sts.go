@@ -67,10 +67,27 @@ func NewSTS(cfg STSConfig) (*STS, error) {
 // Credentials asks for keys. The error is [ErrGrant] when no policy can say what g
 // says: a filter with a set such as [0-9], or one that is too long.
 func (s *STS) Credentials(ctx context.Context, g Grant) (Credentials, error) {
-	now := time.Now()
-	end, err := g.until(now, s.cfg.TTL)
+	keys, end, err := s.temporary(ctx, g)
 	if err != nil {
 		return Credentials{}, err
+	}
+	return Credentials{Values: values(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken, s.cfg.PublicEndpoint, s.cfg.Region), Expires: end}, nil
+}
+
+// Inside returns temporary keys as well: they can do no more than a scan needs.
+func (s *STS) Inside(ctx context.Context, g Grant) (map[string]any, error) {
+	keys, _, err := s.temporary(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	return s.inside(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken), nil
+}
+
+// temporary asks for keys and tells when they end.
+func (s *STS) temporary(ctx context.Context, g Grant) (keys credentials.Value, end time.Time, err error) {
+	now := time.Now()
+	if end, err = g.until(now, s.cfg.TTL); err != nil {
+		return keys, end, err
 	}
 	duration := end.Sub(now)
 	var deadline time.Time
@@ -79,16 +96,15 @@ func (s *STS) Credentials(ctx context.Context, g Grant) (Credentials, error) {
 	}
 	policy, err := sessionPolicy(s.cfg.Partition, s.cfg.Bucket, g, deadline)
 	if err != nil {
-		return Credentials{}, err
+		return keys, end, err
 	}
-	keys, err := s.assume(ctx, policy, duration)
-	if err != nil {
-		return Credentials{}, fmt.Errorf("ask for temporary keys: %w", err)
+	if keys, err = s.assume(ctx, policy, duration); err != nil {
+		return keys, end, fmt.Errorf("ask for temporary keys: %w", err)
 	}
 	if expires := keys.Expiration; !expires.IsZero() && expires.Before(end) {
 		end = expires
 	}
-	return Credentials{Values: values(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken, s.cfg.PublicEndpoint, s.cfg.Region), Expires: end}, nil
+	return keys, end, nil
 }
 
 func (s *STS) assume(ctx context.Context, policy string, duration time.Duration) (credentials.Value, error) {
