@@ -84,6 +84,9 @@ func (c Config) openKeys(ctx context.Context, d *db.DB) (*vault.Keys, error) {
 		return nil, err
 	}
 	keys, err := vault.Load(ctx, src, check)
+	if errors.Is(err, vault.ErrKeyLost) && c.KeyFile == "" {
+		return nil, fmt.Errorf("%w; or name the file that holds it with key-file: its name follows from the place of the database, which may be another one since a restore", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -246,6 +246,35 @@ func TestWrongKey(t *testing.T) {
 	require.ErrorContains(t, err, "key")
 }
 
+// TestRestoreElsewhere: a backup that is restored into another folder opens with the
+// key's file, and without it the server says what to do.
+func TestRestoreElsewhere(t *testing.T) {
+	for _, name := range []string{"XDG_CONFIG_HOME", "HOME", "AppData"} {
+		t.Setenv(name, t.TempDir())
+	}
+	dir, err := os.UserConfigDir()
+	require.NoError(t, err)
+	r := &running{t: t, log: &bytes.Buffer{}, config: server.Config{Data: t.TempDir()}}
+	stop := r.run()
+	r.user("me")
+	var backup bytes.Buffer
+	require.NoError(t, server.Backup(t.Context(), r.config, &backup))
+	stop()
+	made, err := filepath.Glob(filepath.Join(dir, "d6tpipe-server", "key-*"))
+	require.NoError(t, err)
+	require.Len(t, made, 1)
+
+	r.config.Data = t.TempDir()
+	require.NoError(t, server.Restore(t.Context(), r.config, &backup, false))
+	_, err = server.New(t.Context(), r.config)
+	require.ErrorContains(t, err, "key-file")
+	r.config.KeyFile = made[0]
+	stop = r.run()
+	defer stop()
+	_, err = r.client("me").Login(t.Context(), "me", "canary-password-me")
+	require.NoError(t, err)
+}
+
 // TestNoStorage: a server whose storage cannot be opened says why, and lets go of the
 // rest.
 func TestNoStorage(t *testing.T) {

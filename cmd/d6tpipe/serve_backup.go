@@ -53,7 +53,8 @@ func newRestore(s *serving) *cobra.Command {
 		Short: "Fill the database from a snapshot",
 		Long: `Fill an empty database from FILE, which serve backup wrote, or from standard input
 when FILE is -. A snapshot that is damaged, cut or of a newer program is refused
-before anything is written. No server may run on the database meanwhile.`,
+before anything is written. No server may run on the database meanwhile.
+The key is not in the snapshot: start the server with the former --key-file.`,
 		Example: "  d6tpipe serve restore /backup/d6tpipe-2026-11-25 --data /var/lib/d6tpipe",
 		Args:    exactly(1),
 		RunE:    func(c *cobra.Command, args []string) error { return s.restore(c, args[0], force) },
