@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -18,13 +19,21 @@ import (
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/server"
+	"github.com/d6t/d6tpipe-go/server/internal/db/dbtest"
 )
 
 func TestMain(m *testing.M) {
 	if code, ok := server.RunChild(); ok {
 		os.Exit(code)
 	}
-	os.Exit(m.Run())
+	if len(os.Args) > 1 && os.Args[1] == serveArg {
+		if err := serveProcess(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	dbtest.Main(m)
 }
 
 // A running is a server in a test.
