@@ -46,8 +46,10 @@ type change struct {
 	// do returns what the server has told: a token, if that is what it was about.
 	do    func(ctx context.Context) (told string, err error)
 	apply func(f facts, told string)
-	// done is what another try meets when the first one has been carried out.
+	// done is what another try meets when the first one has been carried out, and ask
+	// finds out what that one was told.
 	done error
+	ask  func(ctx context.Context) (told string, err error)
 }
 
 // A writer changes things of its own on a server, at random, and remembers what the
@@ -62,6 +64,7 @@ type writer struct {
 
 	facts  facts
 	acked  []string // lines of the audit log
+	maybe  []string // further ones, of what was tried and has no answer
 	pushed int
 	doubt  *change // has no answer
 }
@@ -111,6 +114,29 @@ func (w *writer) act(ctx context.Context, c *change) error {
 	}
 	w.acknowledge(c, told)
 	return nil
+}
+
+// insist makes a change on one server or, when that is allowed not to answer, on
+// another one. It returns an error that no server may give.
+func (w *writer) insist(ctx context.Context, c *change, mayFail func(url string) bool) error {
+	for try := 0; ; try++ {
+		told, err := c.do(ctx)
+		if try > 0 && c.done != nil && errors.Is(err, c.done) {
+			if err = nil; c.ask != nil {
+				told, err = c.ask(ctx)
+			}
+		}
+		if err == nil {
+			w.acknowledge(c, told)
+			return nil
+		}
+		var answer *d6tpipe.StatusError
+		if try == 5 || errors.As(err, &answer) || !errors.Is(err, d6tpipe.ErrUnavailable) || !mayFail(w.urls[w.at]) {
+			return fmt.Errorf("try %d on server %d: %w", try+1, w.at, err)
+		}
+		w.maybe = append(w.maybe, c.audit)
+		w.at = (w.at + 1) % len(w.urls)
+	}
 }
 
 func (w *writer) acknowledge(c *change, told string) {
@@ -293,16 +319,21 @@ func (w *writer) grant(pipe string) *change {
 func (w *writer) guest(name string) *change {
 	fact := "account " + name
 	token := d6tpipe.Secret(w.facts[fact])
+	login := func(ctx context.Context) (string, error) {
+		token, err := w.login(ctx, name)
+		return string(token), err
+	}
 	switch {
 	case token == "":
 		return &change{
-			audit: line(name, "register accounts", name), done: d6tpipe.ErrExists,
+			audit: line(name, "register accounts", name), done: d6tpipe.ErrExists, ask: login,
 			do: func(ctx context.Context) (told string, err error) {
-				return told, w.as("", func(c *d6tpipe.APIClient) error {
+				err = w.as("", func(c *d6tpipe.APIClient) error {
 					token, err := c.Register(ctx, name, name+"@example.com", d6tpipe.Secret(password+name))
 					told = string(token)
 					return err
 				})
+				return told, err
 			},
 			apply: func(f facts, told string) { f[fact] = told },
 		}
@@ -316,16 +347,26 @@ func (w *writer) guest(name string) *change {
 		}
 	}
 	return &change{
-		audit: line(name, "reset token accounts", name), done: d6tpipe.ErrUnauthorized,
+		audit: line(name, "reset token accounts", name), done: d6tpipe.ErrUnauthorized, ask: login,
 		do: func(ctx context.Context) (told string, err error) {
-			return told, w.as(token, func(c *d6tpipe.APIClient) error {
+			err = w.as(token, func(c *d6tpipe.APIClient) error {
 				token, err := c.ResetToken(ctx, name)
 				told = string(token)
 				return err
 			})
+			return told, err
 		},
 		apply: func(f facts, told string) { f[fact] = told },
 	}
+}
+
+// login is how somebody gets the token who knows the password.
+func (w *writer) login(ctx context.Context, name string) (token d6tpipe.Secret, err error) {
+	err = w.as("", func(c *d6tpipe.APIClient) (err error) {
+		token, err = c.Login(ctx, name, d6tpipe.Secret(password+name))
+		return err
+	})
+	return token, err
 }
 
 // guestPipe makes a pipe of the guest's.
@@ -468,11 +509,7 @@ func (w *writer) lookAtGuest(ctx context.Context, name string, seen facts) error
 		err = w.as(token, func(c *d6tpipe.APIClient) error { _, err := c.WhoAmI(ctx); return err })
 	}
 	if errors.Is(err, d6tpipe.ErrUnauthorized) && token != "long-gone" {
-		token = ""
-		err = w.as("", func(c *d6tpipe.APIClient) (err error) {
-			token, err = c.Login(ctx, name, d6tpipe.Secret(password+name))
-			return err
-		})
+		token, err = w.login(ctx, name)
 	}
 	if errors.Is(err, d6tpipe.ErrUnauthorized) {
 		return nil
@@ -493,8 +530,9 @@ func (w *writer) lookAtGuest(ctx context.Context, name string, seen facts) error
 }
 
 // settle compares what is there with what was acknowledged. What was in doubt is there
-// or is not, but not half. It returns the lines that the audit log must have.
-func (w *writer) settle(seen facts) (lines []string) {
+// or is not, but not half. It returns the lines that the audit log must have, and those
+// that it may have.
+func (w *writer) settle(seen facts) (lines, maybe []string) {
 	w.t.Helper()
 	if w.doubt != nil {
 		after := maps.Clone(w.facts)
@@ -507,6 +545,7 @@ func (w *writer) settle(seen facts) (lines []string) {
 	}
 	require.Equal(w.t, w.facts, seen, "%s: what was acknowledged, and what is there; in doubt: %+v", w.name, w.doubt)
 	w.doubt = nil
-	lines, w.acked = w.acked, nil
-	return lines
+	lines, maybe = w.acked, w.maybe
+	w.acked, w.maybe = nil, nil
+	return lines, maybe
 }
