@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/server"
+	"github.com/d6t/d6tpipe-go/server/internal/db"
 	"github.com/d6t/d6tpipe-go/server/internal/db/dbtest"
 )
 
@@ -428,4 +430,30 @@ func TestShutdown(t *testing.T) {
 	begin := time.Now()
 	stop()
 	require.Less(t, time.Since(begin), 20*time.Second)
+}
+
+// TestNewerDatabase: a server does not touch the database of a newer program, says
+// why, and is fine again with what it knows.
+func TestNewerDatabase(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		r := &running{t: t, log: &bytes.Buffer{}, config: server.Config{Data: t.TempDir(), Database: url, KeyFile: filepath.Join(t.TempDir(), "key")}}
+		r.run()()
+		driver, name := "pgx", url
+		if !isPostgres(url) {
+			driver, name = "sqlite", url[len("sqlite://"):]
+		}
+		raw, err := sql.Open(driver, name)
+		require.NoError(t, err)
+		defer raw.Close()
+		_, err = raw.ExecContext(t.Context(), `INSERT INTO d6tpipe_schema (version_id, is_applied) VALUES (99, TRUE)`)
+		require.NoError(t, err)
+		_, err = server.New(t.Context(), r.config)
+		require.ErrorIs(t, err, db.ErrNewer)
+		require.ErrorContains(t, err, "version 99")
+		require.ErrorIs(t, server.CreateAdmin(t.Context(), r.config, server.Admin{Username: "root", Email: "root@example.com", Password: "x"}), db.ErrNewer)
+		require.ErrorIs(t, server.Backup(t.Context(), r.config, &bytes.Buffer{}), db.ErrNewer)
+		_, err = raw.ExecContext(t.Context(), `DELETE FROM d6tpipe_schema WHERE version_id = 99`)
+		require.NoError(t, err)
+		r.run()()
+	})
 }
