@@ -2,12 +2,14 @@ package transfer_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -118,4 +120,74 @@ func BenchmarkPull(b *testing.B) {
 			b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "files/s")
 		})
 	}
+}
+
+// BenchmarkNothing finds out by a listing of the past that nothing is to be done with
+// 100,000 files, as a pull by a server's listing does, in a process that has just begun.
+// BenchmarkScanLocal is the part of it that looks at each local file.
+func BenchmarkNothing(b *testing.B) {
+	cfg, saved := inStep(b, 100_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		data, err := os.ReadFile(saved)
+		require.NoError(b, err)
+		listing, err := storage.Restore(data)
+		require.NoError(b, err)
+		s, err := transfer.Open(cfg)
+		require.NoError(b, err)
+		p, err := s.Plan(b.Context(), transfer.Request{Direction: transfer.Pull, Seen: &listing})
+		require.NoError(b, err)
+		require.Empty(b, p.Steps)
+		require.Equal(b, 100_000, p.Unchanged)
+		_, err = s.Apply(b.Context(), p)
+		require.NoError(b, errors.Join(err, s.Close()))
+	}
+}
+
+func BenchmarkScanLocal(b *testing.B) {
+	cfg, _ := inStep(b, 100_000)
+	s, err := transfer.Open(cfg)
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		l, err := s.ScanLocal(b.Context())
+		require.NoError(b, err)
+		require.Len(b, l.Files, 100_000)
+	}
+	require.NoError(b, s.Close())
+}
+
+// inStep makes a folder of n files, a manifest that knows them, and the file of a
+// listing that has them.
+func inStep(b *testing.B, n int) (cfg transfer.Config, saved string) {
+	repo := b.TempDir()
+	cfg = transfer.Config{Dir: filepath.Join(repo, "pipe"), State: filepath.Join(repo, "state")}
+	old := time.Now().Add(-time.Hour).Truncate(time.Second)
+	known, objects := make([]transfer.Entry, n), make([]storage.Object, n)
+	for i := range n {
+		key := fmt.Sprintf("year=2026/d%04d/part-%06d.csv", i/100, i)
+		path := filepath.Join(cfg.Dir, filepath.FromSlash(key))
+		if i%100 == 0 {
+			require.NoError(b, os.MkdirAll(filepath.Dir(path), 0o755))
+		}
+		require.NoError(b, os.WriteFile(path, nil, 0o644))
+		require.NoError(b, os.Chtimes(path, old, old))
+		tag := fmt.Sprintf("%032x", i)
+		objects[i] = storage.Object{Key: key, ModTime: old, Tag: tag, Sum: "md5:" + tag}
+		known[i] = transfer.Entry{Key: key, Tag: tag, RemoteTime: transfer.StampOf(old), ModTime: transfer.StampOf(old),
+			Sum: transfer.Hash{0: 1}, Checked: transfer.StampOf(old.Add(time.Minute)), Synced: transfer.StampOf(old.Add(time.Minute))}
+	}
+	l, err := storage.Recall(func(yield func(storage.Object, error) bool) {
+		for _, o := range objects {
+			if !yield(o, nil) {
+				return
+			}
+		}
+	})
+	require.NoError(b, err)
+	require.NoError(b, os.MkdirAll(cfg.State, 0o700))
+	require.NoError(b, os.WriteFile(filepath.Join(cfg.State, "manifest"), transfer.EncodeManifest(known), 0o600))
+	saved = filepath.Join(repo, "listing")
+	require.NoError(b, os.WriteFile(saved, l.Append(nil), 0o600))
+	return cfg, saved
 }

@@ -1,6 +1,10 @@
 package transfer
 
-import "github.com/d6t/d6tpipe-go/internal/storage"
+import (
+	"context"
+
+	"github.com/d6t/d6tpipe-go/internal/storage"
+)
 
 // What the tests of the planner and of the manifest's format look at.
 
@@ -29,3 +33,17 @@ func DecodeManifest(data []byte) ([]Entry, int, error) {
 
 // CRCHex is the CRC-64/NVME of data as an Object's Sum has it.
 func CRCHex(data []byte) string { return hexCRC(crcOf(data)) }
+
+// Scans are the ways to look at a folder.
+var Scans = map[string]func(ctx context.Context, dir string) (LocalListing, error){
+	"here":       func(ctx context.Context, dir string) (LocalListing, error) { return scanWith(ctx, dir, openScan) },
+	"any system": func(ctx context.Context, dir string) (LocalListing, error) { return scanWith(ctx, dir, openRoot) },
+}
+
+func scanWith(ctx context.Context, path string, open func(string) (scanFolder, error)) (LocalListing, error) {
+	dir, err := open(path)
+	if err != nil {
+		return LocalListing{}, err
+	}
+	return scan(ctx, dir)
+}

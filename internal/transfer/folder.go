@@ -221,6 +221,15 @@ func openDir(at *os.Root, name string) (*os.Root, error) {
 	return next, nil
 }
 
+func readDir(dir *os.Root) (entries []fs.DirEntry, err error) {
+	f, err := dir.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.ReadDir(-1)
+}
+
 // look returns what lies under name in an open folder, nil when nothing does.
 func look(at *os.Root, key, name string) (*LocalFile, error) {
 	info, err := at.Lstat(name)

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
@@ -57,81 +55,12 @@ func (s *Sync) ScanLocal(ctx context.Context) (LocalListing, error) {
 }
 
 func (s *Sync) scanLocal(ctx context.Context) (l LocalListing, err error) {
-	return s.scanLocalAbout(ctx, 0)
-}
-
-// scanLocalAbout is scanLocal for a folder in which about so many files are expected.
-func (s *Sync) scanLocalAbout(ctx context.Context, about int) (l LocalListing, err error) {
-	l.Files = make([]LocalFile, 0, about)
-	root, err := os.OpenRoot(s.cfg.Dir)
+	dir, err := openScan(s.cfg.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil
 	}
 	if err != nil {
 		return l, err
 	}
-	defer root.Close()
-	if err := l.walk(ctx, root, ""); err != nil {
-		return LocalListing{}, err
-	}
-	slices.SortFunc(l.Files, func(a, b LocalFile) int { return strings.Compare(a.Key, b.Key) })
-	slices.SortFunc(l.Refused, func(a, b *storage.KeyError) int { return strings.Compare(a.Key, b.Key) })
-	return l, nil
-}
-
-// walk adds what lies in dir, whose key is prefix.
-func (l *LocalListing) walk(ctx context.Context, dir *os.Root, prefix string) error {
-	entries, err := readDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if len(e.Name()) >= len(ownPrefix) && strings.EqualFold(e.Name()[:len(ownPrefix)], ownPrefix) {
-			continue
-		}
-		if err := l.visit(ctx, dir, prefix+e.Name(), e); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err // what vanished meanwhile is not there
-		}
-	}
-	return nil
-}
-
-// ownPrefix begins the names of our own files.
-const ownPrefix = ".d6tpipe"
-
-func (l *LocalListing) visit(ctx context.Context, dir *os.Root, key string, e fs.DirEntry) error {
-	if err := storage.CheckKey(key); err != nil {
-		var refused *storage.KeyError
-		if errors.As(err, &refused) {
-			l.Refused = append(l.Refused, refused)
-			return nil // a folder's files would be refused for the same reason
-		}
-		return err
-	}
-	if e.IsDir() {
-		sub, err := openDir(dir, e.Name())
-		if err != nil {
-			return err
-		}
-		defer sub.Close()
-		return l.walk(ctx, sub, key+"/")
-	}
-	info, err := dir.Lstat(e.Name())
-	if err != nil {
-		return err
-	}
-	l.Files = append(l.Files, localFile(key, info))
-	return nil
-}
-
-func readDir(dir *os.Root) (entries []fs.DirEntry, err error) {
-	f, err := dir.Open(".")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return f.ReadDir(-1)
+	return scan(ctx, dir)
 }

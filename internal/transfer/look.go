@@ -121,7 +121,7 @@ func (s *Sync) lookAt(ctx context.Context, seen *storage.Listing) (in states, er
 		return err
 	})
 	g.Go(func() error {
-		l, err := s.scanLocalAbout(inner, len(in.known))
+		l, err := s.scanLocal(inner)
 		in.local, in.unfit = l.Files, l.Refused
 		return err
 	})
