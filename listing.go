@@ -21,8 +21,8 @@ type PipeListing struct {
 	// [Pipe.Pull] to believe it.
 	Age    time.Duration `json:"age"`
 	MaxAge time.Duration `json:"max_age"`
-	// Stale says why a newer scan did not come to its end; empty when there was none
-	// to be made.
+	// Stale says why there was no newer scan, or why it did not come to its end; empty
+	// when there was none to be made.
 	Stale string `json:"stale,omitempty"`
 	// Files are sorted by key. A pipe with filters has those that pass them.
 	Files []File `json:"files"`
@@ -31,7 +31,8 @@ type PipeListing struct {
 }
 
 // ListFiles returns the server's listing of a pipe's files. The server looks at the
-// storage when its last scan is too old, and with refresh in any case. To see the
+// storage when its last scan is too old, and with refresh in any case; only who may not
+// write can get the scan that ended a moment ago, and Stale says so then. To see the
 // storage with one's own eyes, use [Pipe.ScanRemote]. A server that keeps no listings
 // is [ErrNotFound].
 func (c *APIClient) ListFiles(ctx context.Context, pipe string, refresh bool) (out PipeListing, err error) {

@@ -21,7 +21,8 @@ import (
 type Files interface {
 	// Files returns the listing of a pipe, made anew when it is too old to be of
 	// use. With refresh it is that of a scan that began after the call, or one that
-	// says why there is none in Stale.
+	// says why there is none in Stale: it failed, or the last one was just now and the
+	// caller may only read.
 	Files(ctx context.Context, pipe string, refresh bool) (Listing, error)
 	// FilesChanged says that files of the pipe have changed. Who asks from now on is not
 	// given a listing as good whose scan began before. It returns the time of that, by

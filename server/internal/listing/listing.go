@@ -40,6 +40,12 @@ type Pipe struct {
 	// MaxAge is how old a listing may be for those who pull to go by it: the policy of
 	// the pipe. With 0 nobody does, and a listing is made when somebody asks for one.
 	MaxAge time.Duration
+	// Account is who asks. What one account can have scanned at a time is limited; ""
+	// is nobody in particular, and is not.
+	Account string
+	// Reader says that the account may not write. Its refreshes may be answered by a scan
+	// that has just been made: see [Config.Interval].
+	Reader bool
 }
 
 // A Source is what a scan reads.
@@ -82,12 +88,20 @@ type Config struct {
 
 	Scans    int           // at a time; 2
 	Waiting  int           // pipes that wait for their turn, before more are refused; 200
+	OfOne    int           // of Scans, for one account; half of them
+	WaitOne  int           // of Waiting, with those at work, for one account; 20
 	Time     time.Duration // of one scan; 10 minutes
 	MaxFiles int           // of one pipe's folder; 1,000,000
 	MaxBytes int64         // of one listing, compressed; 128 MiB
 	// Pause is for how long a storage that could not be listed is left alone, unless
 	// somebody asks for a new listing; 30 seconds.
 	Pause time.Duration
+	// Interval is how long after a scan has ended a reader's refresh is answered with what
+	// it saw, and says so in [wire.Listing.Stale]; 2 seconds, and at least as long as the
+	// scan took, so that no reader can keep a storage busy. Who reads also shares the scan
+	// that is at work. Files that were changed since, as far as the server was told, are
+	// always looked for.
+	Interval time.Duration
 
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
@@ -103,10 +117,13 @@ func (c Config) WithDefaults() Config {
 	}
 	orElse(&c.Scans, 2)
 	orElse(&c.Waiting, 200)
+	orElse(&c.OfOne, max(1, c.Scans/2))
+	orElse(&c.WaitOne, 20)
 	orElse(&c.Time, 10*time.Minute)
 	orElse(&c.MaxFiles, 1_000_000)
 	orElse(&c.MaxBytes, 128<<20)
 	orElse(&c.Pause, 30*time.Second)
+	orElse(&c.Interval, 2*time.Second)
 	return c
 }
 
@@ -125,8 +142,9 @@ func (c Config) validate() error {
 
 // Files returns the listing of a pipe, for package wire to serve. A listing that is
 // too old, or that was made before files changed, is made anew first, and with refresh
-// any is; those of scans that begin after the call will do. When that fails, the last
-// listing comes back and says so; without one the error is a [*d6tpipe.StatusError].
+// any is; those of scans that begin after the call will do. When that fails, or comes
+// too soon after the last one for a reader, the last listing comes back and says so;
+// without one the error is a [*d6tpipe.StatusError].
 func (s *Scanner) Files(ctx context.Context, p Pipe, refresh bool) (wire.Listing, error) {
 	now := s.cfg.Now()
 	head, err := s.cfg.Cache.Head(ctx, p.ID)
@@ -134,13 +152,15 @@ func (s *Scanner) Files(ctx context.Context, p Pipe, refresh bool) (wire.Listing
 		return wire.Listing{}, err
 	}
 	need, scan := p.need(head, now)
+	pause := s.cfg.Pause
 	if refresh {
-		need, scan = now, true
+		need, pause = s.refresh(p, head, now)
+		scan = !p.shows(head) || !head.Scanned.After(need)
 	}
 	if !scan {
-		return s.serve(p, head, nil), nil
+		return s.serve(p, head, p.soon(refresh, head, now)), nil
 	}
-	if failed := s.failing(p, now); failed != nil && !refresh {
+	if failed := s.failing(p, now, pause); failed != nil {
 		return s.stale(p, head, failed)
 	}
 	if failed := s.scan(ctx, p, need); failed != nil {
@@ -152,7 +172,36 @@ func (s *Scanner) Files(ctx context.Context, p Pipe, refresh bool) (wire.Listing
 	if head, err = s.cfg.Cache.Head(ctx, p.ID); err != nil {
 		return wire.Listing{}, err
 	}
-	return s.stale(p, head, nil)
+	return s.stale(p, head, p.soon(refresh, head, now))
+}
+
+// refresh returns after which moment a scan must begin that is new enough, and for how
+// long a storage is left alone that failed. Who may write gets a scan of his own: his
+// program may have changed files and died before it could say so.
+func (s *Scanner) refresh(p Pipe, head Record, now time.Time) (need time.Time, pause time.Duration) {
+	if !p.Reader {
+		return now, -1
+	}
+	began, pause := s.lately(p.ID, now)
+	if head.Scanned.After(began) && now.Sub(head.Scanned) <= s.cfg.Interval { // of a replica
+		began = head.Scanned
+	}
+	if began.IsZero() {
+		return now, pause
+	}
+	need = began.Truncate(time.Microsecond).Add(-time.Microsecond) // as a cache keeps it
+	if head.Changed.After(need) {
+		need = head.Changed
+	}
+	return need, pause
+}
+
+// soon is why a reader's refresh brought nothing newer, if it did not.
+func (p Pipe) soon(refresh bool, head Record, now time.Time) error {
+	if refresh && p.Reader && p.shows(head) && head.Scanned.Before(now.Truncate(time.Microsecond)) {
+		return errSoon
+	}
+	return nil
 }
 
 // shows reports whether there is a listing of the pipe as it is now.
@@ -170,7 +219,7 @@ func (p Pipe) need(head Record, now time.Time) (need time.Time, scan bool) {
 // stale serves the listing, which may be out of date for the reason that is given.
 func (s *Scanner) stale(p Pipe, head Record, failed error) (wire.Listing, error) {
 	switch {
-	case errors.Is(failed, errBusy):
+	case errors.Is(failed, errBusy), errors.Is(failed, errCrowd):
 		return wire.Listing{}, failed
 	case p.shows(head):
 		return s.serve(p, head, failed), nil
@@ -204,13 +253,15 @@ func (s *Scanner) Changed(ctx context.Context, p Pipe) (time.Time, error) {
 		return time.Time{}, err
 	}
 	if p.MaxAge > 0 {
-		_, _ = s.join(p.ID, at) // when too many wait, whoever pulls asks again
+		_, _ = s.join(p, at) // when too many wait, whoever pulls asks again
 	}
 	return at, nil
 }
 
 var (
 	errMoved = errors.New("the pipe was moved while it was scanned")
+	errSoon  = errors.New("the last scan was just now")
+	errCrowd = &d6tpipe.StatusError{Status: http.StatusServiceUnavailable, Message: "Too many pipes wait to be listed for you, try again later."}
 	errBusy  = &d6tpipe.StatusError{Status: http.StatusServiceUnavailable, Message: "Too many pipes wait to be listed, try again later."}
 )
 

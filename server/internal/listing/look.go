@@ -157,6 +157,7 @@ var reasons = []struct {
 }{
 	{errTooLarge, "there are too many files"},
 	{errMoved, "the pipe was moved meanwhile"},
+	{errSoon, "the last scan was just now, and who only reads gets another one in a moment"},
 	{dial.ErrForbidden, "the server does not connect to its storage"},
 	{context.DeadlineExceeded, "it took too long"},
 	{context.Canceled, "the server is shutting down"},

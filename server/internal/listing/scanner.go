@@ -16,14 +16,26 @@ type Scanner struct {
 	slots chan struct{}
 	work  sync.WaitGroup
 
-	mu     sync.Mutex
-	pipes  map[string]*flights // those that are scanned, or wait for it
-	failed map[string]failure
-	closed bool
+	mu       sync.Mutex
+	pipes    map[string]*flights // those that are scanned, or wait for it
+	accounts map[string]*account // of those
+	last     map[string]outcome
+	closed   bool
 }
 
-// flights are the scans of one pipe: the one at work, and the one after it.
-type flights struct{ running, next *flight }
+// flights are the scans of one pipe: the one at work, and the one after it. They count
+// for the account that asked first, whoever joins it.
+type flights struct {
+	running, next *flight
+	of            *account // nil is nobody's
+}
+
+// An account is somebody who has pipes scanned.
+type account struct {
+	name  string
+	pipes int
+	slots chan struct{}
+}
 
 // A flight is a scan that any number of callers wait for.
 type flight struct {
@@ -33,22 +45,22 @@ type flight struct {
 	err   error // set before done is closed
 }
 
-// A failure is a storage that could not be listed.
-type failure struct {
-	at   time.Time
-	view string // "" when not even that is known
-	err  error
+// An outcome is how the last scan of a pipe in this process ended.
+type outcome struct {
+	began, ended time.Time
+	view         string // "" when not even that is known
+	err          error
 }
 
-// maxFailures is how many failures are remembered; beyond that all are forgotten.
-const maxFailures = 10_000
+// maxOutcomes is how many outcomes are remembered; beyond that all are forgotten.
+const maxOutcomes = 10_000
 
 // New returns a scanner. It does no work before it is asked for some.
 func New(cfg Config) (*Scanner, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Scanner{cfg: cfg.WithDefaults(), pipes: map[string]*flights{}, failed: map[string]failure{}}
+	s := &Scanner{cfg: cfg.WithDefaults(), pipes: map[string]*flights{}, accounts: map[string]*account{}, last: map[string]outcome{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.slots = make(chan struct{}, s.cfg.Scans)
 	return s, nil
@@ -67,7 +79,7 @@ func (s *Scanner) Close() error {
 // scan waits for a scan that begins after need and sees the pipe as p has it. The
 // scan goes on when ctx ends: others may wait for it, and what it finds is kept.
 func (s *Scanner) scan(ctx context.Context, p Pipe, need time.Time) error {
-	f, err := s.join(p.ID, need)
+	f, err := s.join(p, need)
 	if err != nil {
 		return err
 	}
@@ -81,27 +93,61 @@ func (s *Scanner) scan(ctx context.Context, p Pipe, need time.Time) error {
 
 // join returns the scan of a pipe that begins after need: the one at work, the one
 // after it, or a new one.
-func (s *Scanner) join(id string, need time.Time) (*flight, error) {
+func (s *Scanner) join(p Pipe, need time.Time) (*flight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.pipes[id]
-	switch {
-	case s.closed, p == nil && len(s.pipes) >= s.cfg.Scans+s.cfg.Waiting:
+	if s.closed {
 		return nil, errBusy
-	case p == nil:
-		p = &flights{}
-		s.pipes[id] = p
-		s.work.Go(func() { s.drive(id, p) })
-	case p.running != nil && p.running.began.After(need):
-		return p.running, nil
 	}
-	if p.next == nil {
-		p.next = &flight{done: make(chan struct{})}
+	f := s.pipes[p.ID]
+	if f == nil {
+		var err error
+		if f, err = s.start(p); err != nil {
+			return nil, err
+		}
+	} else if f.running != nil && f.running.began.After(need) {
+		return f.running, nil
 	}
-	if need.After(p.next.after) {
-		p.next.after = need
+	if f.next == nil {
+		f.next = &flight{done: make(chan struct{})}
 	}
-	return p.next, nil
+	if need.After(f.next.after) {
+		f.next.after = need
+	}
+	return f.next, nil
+}
+
+// start makes the scans of a pipe that has none; the caller holds the lock.
+func (s *Scanner) start(p Pipe) (*flights, error) {
+	if len(s.pipes) >= s.cfg.Scans+s.cfg.Waiting {
+		return nil, errBusy
+	}
+	f := &flights{}
+	if p.Account != "" {
+		f.of = s.accounts[p.Account]
+		if f.of == nil {
+			f.of = &account{name: p.Account, slots: make(chan struct{}, s.cfg.OfOne)}
+			s.accounts[p.Account] = f.of
+		}
+		if f.of.pipes >= s.cfg.WaitOne {
+			return nil, errCrowd
+		}
+		f.of.pipes++
+	}
+	s.pipes[p.ID] = f
+	s.work.Go(func() { s.drive(p.ID, f) })
+	return f, nil
+}
+
+// finish forgets the scans of a pipe that has no more; the caller holds the lock.
+func (s *Scanner) finish(id string, f *flights) {
+	delete(s.pipes, id)
+	if f.of == nil {
+		return
+	}
+	if f.of.pipes--; f.of.pipes == 0 {
+		delete(s.accounts, f.of.name)
+	}
 }
 
 // drive carries out the scans of one pipe, one after the other, until nobody wants
@@ -118,16 +164,15 @@ func (s *Scanner) drive(id string, p *flights) {
 func (s *Scanner) begin(id string, p *flights) bool {
 	s.mu.Lock()
 	if p.next == nil {
-		delete(s.pipes, id)
+		s.finish(id, p)
 		s.mu.Unlock()
 		return false
 	}
 	s.mu.Unlock()
-	select {
-	case s.slots <- struct{}{}:
-	case <-s.ctx.Done(): // the scan ends as it begins
-		s.slots <- struct{}{}
+	if p.of != nil { // first, so that who waits for himself keeps nobody else waiting
+		p.of.slots <- struct{}{}
 	}
+	s.slots <- struct{}{} // when the scanner is closed, scans end as they begin
 	s.mu.Lock()
 	after := p.next.after
 	s.mu.Unlock()
@@ -149,31 +194,51 @@ func (s *Scanner) waitUntil(after time.Time) {
 
 func (s *Scanner) end(id string, p *flights, view string, err error) {
 	<-s.slots
+	if p.of != nil {
+		<-p.of.slots
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := p.running
+	f, now := p.running, s.cfg.Now()
 	p.running = nil
-	delete(s.failed, id)
-	if err != nil && s.ctx.Err() == nil {
-		if len(s.failed) >= maxFailures {
-			clear(s.failed)
+	if s.ctx.Err() == nil {
+		if len(s.last) >= maxOutcomes {
+			clear(s.last)
 		}
-		s.failed[id] = failure{s.cfg.Now(), view, err}
-		s.cfg.Log.Warn("a pipe could not be listed", "record", id, "reason", reason(err), "error", err, "took", s.cfg.Now().Sub(f.began))
+		s.last[id] = outcome{f.began, now, view, err}
+		if err != nil {
+			s.cfg.Log.Warn("a pipe could not be listed", "record", id, "reason", reason(err), "error", err, "took", now.Sub(f.began))
+		}
 	}
 	f.err = err
 	close(f.done)
 }
 
-// failing returns the error of a scan that failed a short while ago.
-func (s *Scanner) failing(p Pipe, now time.Time) error {
+// failing returns the error of a scan that failed no longer ago than pause.
+func (s *Scanner) failing(p Pipe, now time.Time, pause time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, ok := s.failed[p.ID]
-	if !ok || f.view != "" && f.view != p.View || now.Sub(f.at) > s.cfg.Pause {
+	o, ok := s.last[p.ID]
+	if !ok || o.view != "" && o.view != p.View || now.Sub(o.ended) > pause {
 		return nil
 	}
-	return f.err
+	return o.err
+}
+
+// lately returns when the scan of a pipe began that is at work, or that ended less than
+// a pause ago, which is for a storage to rest; zero when there is none.
+func (s *Scanner) lately(id string, now time.Time) (began time.Time, pause time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.last[id]
+	pause = max(s.cfg.Interval, o.ended.Sub(o.began))
+	if f := s.pipes[id]; f != nil && f.running != nil {
+		return f.running.began, pause
+	}
+	if !o.began.IsZero() && now.Sub(o.ended) <= pause {
+		return o.began, pause
+	}
+	return time.Time{}, pause
 }
 
 // safeScan keeps a driver that panics from taking the server with it.

@@ -235,6 +235,139 @@ func TestRefresh(t *testing.T) {
 	})
 }
 
+// TestReadersRefresh: one who only reads cannot keep a storage busy by asking for new
+// scans, and is told when the answer is older than the question; who writes gets his.
+func TestReadersRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf("a")
+		s.take = 100 * time.Millisecond
+		sc, p := scanner(t, s, listing.Config{}), s.pipe(t, time.Hour)
+		p.Account, p.Reader = "reader", true
+		writer := p
+		writer.Account, writer.Reader = "writer", false
+		refresh := func(p listing.Pipe, fresh bool) wire.Listing {
+			t.Helper()
+			before := time.Now()
+			l, err := sc.Files(t.Context(), p, true)
+			require.NoError(t, err)
+			require.Equal(t, fresh, l.Stale == "", l.Stale)
+			require.Equal(t, fresh, !l.Scanned.Before(before.Truncate(time.Microsecond)))
+			return l
+		}
+		refresh(p, true)
+		for range 1000 {
+			refresh(p, false)
+		}
+		require.Equal(t, int64(1), s.scans.Load())
+		l, err := sc.Files(t.Context(), p, false)
+		require.NoError(t, err)
+		require.Empty(t, l.Stale, "who did not ask for more is not told of less")
+		refresh(writer, true)
+		require.Equal(t, int64(2), s.scans.Load())
+
+		s.put("b", "pushed")
+		_, err = sc.Changed(t.Context(), writer)
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", "b"}, keys(t, refresh(p, true)), "a change that was told is seen at once")
+		require.Equal(t, int64(3), s.scans.Load())
+		time.Sleep(2*time.Second + time.Millisecond)
+		refresh(p, true)
+		require.Equal(t, int64(4), s.scans.Load())
+
+		// A storage that takes long rests for as long.
+		s.take = time.Minute
+		time.Sleep(time.Hour)
+		refresh(p, true)
+		time.Sleep(59 * time.Second)
+		refresh(p, false)
+		time.Sleep(2 * time.Second)
+		require.Equal(t, int64(5), s.scans.Load())
+
+		// Readers share the scan that is at work, a writer's comes after it.
+		var wg sync.WaitGroup
+		wg.Go(func() { refresh(p, true) })
+		time.Sleep(30 * time.Second)
+		for range 10 {
+			wg.Go(func() { refresh(p, false) })
+		}
+		wg.Go(func() { refresh(writer, true) })
+		wg.Wait()
+		require.Equal(t, int64(7), s.scans.Load())
+
+		// A failure is not tried again at once either.
+		s.take, s.broken = 100*time.Millisecond, errors.New("broken")
+		time.Sleep(time.Hour)
+		for range 10 {
+			refresh(p, false)
+		}
+		require.Equal(t, int64(8), s.scans.Load())
+		time.Sleep(3 * time.Second)
+		refresh(p, false)
+		require.Equal(t, int64(9), s.scans.Load())
+		refresh(writer, false)
+		require.Equal(t, int64(10), s.scans.Load())
+	})
+}
+
+// TestReplicasRefresh: a scan that another replica has just made is as good.
+func TestReplicasRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf("a")
+		cfg := listing.Config{Cache: listing.NewMemory()}
+		one, other, p := scanner(t, s, cfg), scanner(t, s, cfg), s.pipe(t, time.Hour)
+		p.Reader = true
+		_, err := one.Files(t.Context(), p, true)
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		l, err := other.Files(t.Context(), p, true)
+		require.NoError(t, err)
+		require.NotEmpty(t, l.Stale)
+		require.Equal(t, int64(1), s.scans.Load())
+		time.Sleep(2 * time.Second)
+		l, err = other.Files(t.Context(), p, true)
+		require.NoError(t, err)
+		require.Empty(t, l.Stale)
+		require.Equal(t, int64(2), s.scans.Load())
+	})
+}
+
+// TestScansOfOneAccount: however many pipes somebody has listed, others get their turn.
+func TestScansOfOneAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf("a")
+		s.take = time.Second
+		sc, p := scanner(t, s, listing.Config{Scans: 4, OfOne: 2, WaitOne: 10}), s.pipe(t, time.Minute)
+		var wg sync.WaitGroup
+		var crowd atomic.Int64
+		for i := range 15 {
+			p := p
+			p.ID, p.Account = fmt.Sprint(i), "greedy"
+			wg.Go(func() {
+				_, err := sc.Files(t.Context(), p, false)
+				var no *d6tpipe.StatusError
+				if errors.As(err, &no) && no.Status == 503 {
+					crowd.Add(1)
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(time.Second / 2)
+		require.Equal(t, int64(2), s.working.Load())
+		start := time.Now()
+		p.ID, p.Account = "of another", "other"
+		_, err := sc.Files(t.Context(), p, false)
+		require.NoError(t, err)
+		require.Equal(t, time.Second, time.Since(start))
+		wg.Wait()
+		require.Equal(t, int64(3), s.most.Load())
+		require.Equal(t, int64(5), crowd.Load())
+		p.ID, p.Account = "later", "greedy"
+		_, err = sc.Files(t.Context(), p, false)
+		require.NoError(t, err, "the account is free again")
+	})
+}
+
 // TestChanged: what was listed before files changed is not given out as good, also
 // when that scan is still at work.
 func TestChanged(t *testing.T) {

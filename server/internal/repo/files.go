@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/base64"
@@ -23,6 +24,11 @@ func (s *session) Files(ctx context.Context, name string, refresh bool) (wire.Li
 	p, err := s.listed(ctx, name, d6tpipe.RoleRead)
 	if err != nil {
 		return wire.Listing{}, err
+	}
+	if refresh {
+		if p.Reader, err = s.onlyReads(ctx, name); err != nil {
+			return wire.Listing{}, err
+		}
 	}
 	return s.o.Lister.Files(ctx, p, refresh)
 }
@@ -63,7 +69,19 @@ func (s *session) listed(ctx context.Context, name string, role d6tpipe.Role) (p
 		return p, err
 	}
 	view, err := listing.View(place.Storage)
-	return listing.Pipe{ID: h.row.id, View: view, MaxAge: s.o.ListingAge}, err
+	return listing.Pipe{ID: h.row.id, View: view, MaxAge: s.o.ListingAge, Account: cmp.Or(s.user.id, "nobody")}, err
+}
+
+// onlyReads reports whether somebody who may read a pipe may not write to it.
+func (s *session) onlyReads(ctx context.Context, name string) (bool, error) {
+	err := s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) error {
+		_, _, err := s.need(ctx, tx, catalog.Pipes, name, ranks[d6tpipe.RoleWrite])
+		return err
+	})
+	if errors.Is(err, d6tpipe.ErrPermission) || errors.Is(err, d6tpipe.ErrUnauthorized) {
+		return true, nil
+	}
+	return false, err
 }
 
 // Whereabouts are where the files of a pipe lie. Those of managed pipes have no

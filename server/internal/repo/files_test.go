@@ -131,6 +131,19 @@ func TestListedPipes(t *testing.T) {
 		require.ErrorIs(t, err, d6tpipe.ErrPermission, name)
 		require.Len(t, l.asked, n)
 	}
+	// A refresh is limited for those who only read, and by whose it is.
+	require.NoError(t, owner.Grant(t.Context(), "managed", d6tpipe.Permission{Username: "other", Role: d6tpipe.RoleRead}))
+	for _, who := range []*d6tpipe.APIClient{owner, other} {
+		_, _ = who.ListFiles(t.Context(), "managed", true)
+	}
+	asked := l.asked[len(l.asked)-2:]
+	require.Equal(t, []bool{false, true}, []bool{asked[0].Reader, asked[1].Reader})
+	require.NotEmpty(t, asked[0].Account)
+	require.NotEqual(t, asked[0].Account, asked[1].Account)
+	require.NoError(t, owner.Grant(t.Context(), "managed", d6tpipe.Permission{Username: "other", Role: d6tpipe.RoleWrite}))
+	_, _ = other.ListFiles(t.Context(), "managed", true)
+	require.False(t, l.asked[len(l.asked)-1].Reader)
+
 	// Who may read the pipe and not its remote has no right to what is listed with the
 	// remote's keys.
 	require.NoError(t, owner.Grant(t.Context(), "on-remote", d6tpipe.Permission{Username: "other", Role: d6tpipe.RoleRead}))
