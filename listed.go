@@ -70,29 +70,65 @@ func (p *Pipe) lister() (lister, bool) {
 // certain files, or for all of them again, means what is there now.
 func (o PullOptions) byListing() bool { return !o.Fresh && o.Files == nil && o.Mode != ModeAll }
 
+// listedRequest returns the server's listing, and what to plan by it; nil when there is
+// no such listing. What is wrong with the options is said by who looks at the storage.
+func (p *Pipe) listedRequest(ctx context.Context, o PullOptions) (*remembered, transfer.Request) {
+	c, ok := p.lister()
+	req, err := o.request(transfer.Pull)
+	if !ok || !o.byListing() || err != nil {
+		return nil, req
+	}
+	l := p.askListing(ctx, c)
+	if l != nil {
+		req.Seen = &l.files
+	}
+	return l, req
+}
+
 // pullListed pulls by the server's listing, without listing the storage. It is not
 // done when there is no such listing or when it led to nothing; what it did all the
 // same is in the report.
 func (p *Pipe) pullListed(ctx context.Context, o PullOptions) (report Report, done bool, err error) {
-	c, ok := p.lister()
-	if !ok || !o.byListing() {
-		return report, false, nil
-	}
-	req, err := o.request(transfer.Pull)
-	if err != nil {
-		return report, false, nil // said by who pulls in the other way
-	}
-	l := p.askListing(ctx, c)
+	l, req := p.listedRequest(ctx, o)
 	if l == nil {
 		return report, false, nil
 	}
-	req.Seen = &l.files
-	if l.proven {
-		if report, done, err = p.pullNothing(ctx, l, req); done {
-			return report, true, err
+	if s, plan, tell := p.planNothing(ctx, l, req); plan != nil {
+		tell()
+		report, err = p.apply(ctx, s, plan)
+		return report, true, p.explain(string(transfer.Pull), errors.Join(err, s.Close()))
+	}
+	done, err = p.bySeen(ctx, l, req, func(s *transfer.Sync, plan *Plan) error {
+		report, err = p.apply(ctx, s, plan)
+		return err
+	})
+	return report, done, p.explain(string(transfer.Pull), err)
+}
+
+// planListed plans a pull by the server's listing; nil when there is no such listing.
+// Conflicts must be seen with one's own eyes, as in a pull.
+func (p *Pipe) planListed(ctx context.Context, o PullOptions) (plan *Plan) {
+	l, req := p.listedRequest(ctx, o)
+	if l == nil {
+		return nil
+	}
+	if s, nothing, tell := p.planNothing(ctx, l, req); nothing != nil {
+		tell()
+		if s.Close() == nil {
+			return nothing
 		}
 	}
-	return p.pullSeen(ctx, l, req)
+	done, err := p.bySeen(ctx, l, req, func(_ *transfer.Sync, seen *Plan) error {
+		if len(seen.Conflicts()) > 0 {
+			return transfer.ErrConflict
+		}
+		plan = seen
+		return nil
+	})
+	if !done || err != nil {
+		return nil
+	}
+	return plan
 }
 
 // askListing returns the server's listing, nil when there is none to be believed.
@@ -120,57 +156,61 @@ func (p *Pipe) askListing(ctx context.Context, c lister) *remembered {
 	return &remembered{Server: c.address(), ETag: a.etag, Scanned: a.scanned, files: a.files}
 }
 
-// pullNothing finds out that there is nothing to do, from what is on this machine.
-// It is not done when there is something, and nobody has heard of it then.
-func (p *Pipe) pullNothing(ctx context.Context, l *remembered, req transfer.Request) (report Report, done bool, err error) {
-	tell, held := p.progress(), []transfer.Event{}
+// planNothing finds out that there is nothing to do, from what is on this machine. The
+// plan is nil when there is something, and nobody hears of it then; otherwise tell
+// passes on what happened.
+func (p *Pipe) planNothing(ctx context.Context, l *remembered, req transfer.Request) (s *transfer.Sync, plan *Plan, tell func()) {
+	if !l.proven {
+		return nil, nil, nil
+	}
+	hear, held := p.progress(), []transfer.Event{}
 	hold := func(e transfer.Event) { held = append(held, e) }
 	s, err := transfer.Open(transfer.Config{
 		Place: l.Place, Dir: p.dir, State: p.state, Match: matchAll(l.Filters), Workers: p.opts().Workers,
 		Progress: func(e transfer.Event) { hold(e) },
 	})
 	if err != nil {
-		return report, false, nil
+		return nil, nil, nil
 	}
-	plan, err := s.Plan(ctx, req)
-	if err != nil || slices.ContainsFunc(plan.Steps, func(s transfer.Step) bool { return s.Action != transfer.Skip }) {
-		return report, false, nil
+	t, err := s.Plan(ctx, req)
+	if err != nil || slices.ContainsFunc(t.Steps, func(s transfer.Step) bool { return s.Action != transfer.Skip }) {
+		_ = s.Close() // it was only looked at
+		return nil, nil, nil
 	}
-	if hold = tell; tell == nil {
+	if hold = hear; hear == nil {
 		hold = func(transfer.Event) {}
 	}
-	for _, e := range held {
-		hold(e)
+	return s, p.newPlan(t), func() {
+		for _, e := range held {
+			hold(e)
+		}
 	}
-	report, err = p.apply(ctx, s, p.newPlan(plan))
-	return report, true, p.explain(string(transfer.Pull), errors.Join(err, s.Close()))
 }
 
-// pullSeen connects to the storage and fetches what the listing has and the folder
-// has not. It is not done when the storage is not as the listing has it.
-func (p *Pipe) pullSeen(ctx context.Context, l *remembered, req transfer.Request) (report Report, done bool, err error) {
+// bySeen connects to the storage and lets do work by a plan that was made from the
+// listing. It is not done when the storage is not as the listing has it.
+func (p *Pipe) bySeen(ctx context.Context, l *remembered, req transfer.Request, do func(*transfer.Sync, *Plan) error) (done bool, err error) {
 	store, where, err := p.connect(ctx, RoleRead)
 	if err != nil {
-		return report, false, nil
+		return false, nil
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if !p.adopt(l, where) {
-		return report, false, nil
+		return false, nil
 	}
 	s, err := p.sync(store, where)
 	if err != nil {
-		return report, false, nil
+		return false, nil
 	}
 	plan, err := s.Plan(ctx, req)
 	if err != nil {
-		return report, false, nil
+		return false, s.Close()
 	}
-	report, err = p.apply(ctx, s, p.newPlan(plan))
-	err = errors.Join(err, s.Close())
+	err = errors.Join(do(s, p.newPlan(plan)), s.Close())
 	if outdated(err) && ctx.Err() == nil {
-		return report, false, nil
+		return false, nil
 	}
-	return report, true, p.explain(string(transfer.Pull), err)
+	return true, err
 }
 
 // outdated reports whether err may come from a listing that is out of date. A conflict

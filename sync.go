@@ -43,8 +43,9 @@ type PullOptions struct {
 	// Recent moves only the n newest of the selected files by modification
 	// time, the -n oldest when negative, all when 0.
 	Recent int
-	// Fresh looks at the storage itself, whatever listing the server keeps. A push and
-	// all that deletes always do, and so does a pull of Files or with ModeAll.
+	// Fresh looks at the storage itself, whatever listing the server keeps. A push, its
+	// plan, InSync and all that deletes always do, and so does a pull of Files or with
+	// ModeAll.
 	Fresh bool
 }
 
@@ -89,8 +90,13 @@ func (o PullOptions) request(d transfer.Direction) (transfer.Request, error) {
 	return r, nil
 }
 
-// PlanPull shows what a Pull with these options would do, without doing it.
+// PlanPull shows what a Pull with these options would do, without doing it. Like a
+// Pull, it goes by a server's listing where that is good enough; see o.Fresh. A plan
+// that is applied later moves nothing but what it was made from.
 func (p *Pipe) PlanPull(ctx context.Context, o PullOptions) (*Plan, error) {
+	if plan := p.planListed(ctx, o); plan != nil {
+		return plan, nil
+	}
 	return p.plan(ctx, transfer.Pull, RoleRead, o)
 }
 

@@ -288,6 +288,73 @@ func TestPullWithNothingToDo(t *testing.T) {
 	}
 }
 
+// TestPlanByListing: a preview costs what the pull would cost, and never shows a conflict
+// that only an old listing has.
+func TestPlanByListing(t *testing.T) {
+	s := newScene(t, s3test.Start(t))
+	s.put("a.csv", "a")
+	s.put("b.csv", "b")
+	var events []d6tpipe.EventKind
+	me := s.user("me")
+	p := me.openPipe("sales", d6tpipe.OpenOptions{Progress: func(e d6tpipe.Event) { events = append(events, e.Kind) }})
+	_, err := me.api.ListFiles(t.Context(), "sales", false) // the server's own look
+	require.NoError(t, err)
+	plan := func(o d6tpipe.PullOptions) (d6tpipe.Plan, []string, []string) {
+		t.Helper()
+		s.took()
+		plan, err := p.PlanPull(t.Context(), o)
+		require.NoError(t, err)
+		asked, stored := s.took()
+		return *plan, asked, stored
+	}
+	first, asked, stored := plan(d6tpipe.PullOptions{})
+	require.Equal(t, 2, first.Files)
+	require.Equal(t, "GET pipes/sales/files/", asked[0])
+	require.Empty(t, stored, "no file is read, and nothing is listed")
+	report, err := p.Apply(t.Context(), &first)
+	require.NoError(t, err)
+	require.Equal(t, 2, report.Moved)
+
+	events = nil
+	again, asked, stored := plan(d6tpipe.PullOptions{})
+	require.True(t, again.Empty())
+	require.Equal(t, 2, again.Unchanged)
+	require.Equal(t, []string{"GET pipes/sales/files/"}, asked)
+	require.Empty(t, stored)
+	require.Equal(t, []d6tpipe.EventKind{d6tpipe.EventPlanned}, events)
+
+	// A plan by an old listing fetches no other version than it has seen.
+	require.NoError(t, os.Remove(filepath.Join(p.Dir(), "a.csv")))
+	require.NoError(t, os.Remove(filepath.Join(p.Dir(), "b.csv")))
+	s.put("a.csv", "another")
+	old, _, stored := plan(d6tpipe.PullOptions{})
+	require.Empty(t, stored)
+	require.Equal(t, 2, old.Files)
+	report, err = p.Apply(t.Context(), &old)
+	require.ErrorIs(t, err, d6tpipe.ErrPartial)
+	require.Equal(t, 1, report.Moved)
+	require.Equal(t, map[string]string{"b.csv": "b"}, here(t, p.Dir()))
+
+	fresh, _, stored := plan(d6tpipe.PullOptions{Fresh: true})
+	require.Contains(t, stored, "GET ")
+	_, err = p.Apply(t.Context(), &fresh)
+	require.NoError(t, err)
+	require.Equal(t, "another", here(t, p.Dir())["a.csv"])
+
+	// By the listing a.csv was changed on both sides; there, it is what was pulled.
+	edit(t, p, "a.csv", "edited")
+	require.Empty(t, first.Conflicts())
+	mine, _, stored := plan(d6tpipe.PullOptions{})
+	require.Contains(t, stored, "GET ", "whoever sees a conflict looks himself")
+	require.Empty(t, mine.Conflicts())
+	s.put("a.csv", "edited there")
+	both, _, _ := plan(d6tpipe.PullOptions{})
+	require.Equal(t, []string{"a.csv"}, both.Conflicts())
+
+	_, err = p.PlanPull(t.Context(), d6tpipe.PullOptions{Mode: "odd"})
+	require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+}
+
 // TestBehindTheBack: files change on the storage and the server does not know. Whatever
 // is done then by an old listing, no file is lost on either side, and when the listing
 // is too old, or a fresh look is asked for, all of it is seen.
@@ -316,6 +383,13 @@ func TestBehindTheBack(t *testing.T) {
 			"push": func(p *d6tpipe.Pipe) error { _, err := p.Push(t.Context(), d6tpipe.PushOptions{}); return err },
 			"orphans": func(p *d6tpipe.Pipe) error {
 				_, err := p.RemoveOrphans(t.Context(), d6tpipe.OrphanOptions{Where: d6tpipe.OrphansBoth, Remove: true})
+				return err
+			},
+			"plan, then apply": func(p *d6tpipe.Pipe) error {
+				plan, err := p.PlanPull(t.Context(), d6tpipe.PullOptions{})
+				if err == nil {
+					_, err = p.Apply(t.Context(), plan)
+				}
 				return err
 			},
 			"in sync": func(p *d6tpipe.Pipe) error { _, err := p.InSync(t.Context()); return err },
