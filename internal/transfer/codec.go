@@ -106,7 +106,7 @@ func decodeLog(data []byte) (*manifestLog, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &manifestLog{valid: start}
+	l := &manifestLog{valid: start, changes: make([]Entry, 0, len(data)/recordGuess)}
 	for l.valid < len(data) {
 		payload, ok := nextBatch(data[l.valid:])
 		if !ok {
