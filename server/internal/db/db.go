@@ -23,8 +23,9 @@ import (
 // once.
 type DB struct {
 	dialect
-	writes *sql.DB // the one connection that writes on SQLite
-	reads  *sql.DB // the same as writes on PostgreSQL
+	writes *sql.DB     // the one connection that writes on SQLite
+	reads  *sql.DB     // the same as writes on PostgreSQL
+	known  *statements // of reads; nil on PostgreSQL
 	schema
 }
 

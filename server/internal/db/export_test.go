@@ -29,3 +29,10 @@ func Tables() (names []string) {
 	}
 	return names
 }
+
+// Known is how many queries are remembered.
+func Known(d *DB) int {
+	d.known.mu.RLock()
+	defer d.known.mu.RUnlock()
+	return len(d.known.known)
+}

@@ -98,7 +98,7 @@ func openSQLite(ctx context.Context, url string, schema schema) (_ *DB, err erro
 	}
 	reads.SetMaxOpenConns(max(4, 2*runtime.GOMAXPROCS(0)))
 	reads.SetMaxIdleConns(max(4, 2*runtime.GOMAXPROCS(0)))
-	d.reads = reads
+	d.reads, d.known = reads, newStatements(reads)
 	return d, nil
 }
 

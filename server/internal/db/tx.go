@@ -43,7 +43,7 @@ const (
 // after its connection was lost, so it must not change anything outside that a
 // second call does not set right.
 func (d *DB) Read(ctx context.Context, fn func(context.Context, Tx) error) error {
-	return d.run(ctx, job{pool: d.reads, opts: d.read, fn: fn})
+	return d.run(ctx, job{pool: d.reads, opts: d.read, known: d.known, fn: fn})
 }
 
 // Write calls fn with a transaction that can write, as if there were no other at
@@ -63,6 +63,7 @@ type job struct {
 	pool  *sql.DB
 	opts  sql.TxOptions
 	begin func(attempt int) string
+	known *statements // of the pool, or nil
 	fn    func(context.Context, Tx) error
 }
 
@@ -96,8 +97,8 @@ func (d *DB) once(ctx context.Context, j job, attempt int) (again bool, err erro
 	if err != nil {
 		return d.conflict(err), err
 	}
-	t := &transaction{tx: tx}
-	defer t.end()
+	t := &transaction{tx: tx, known: j.known}
+	defer t.end(ctx)
 	if j.begin != nil && j.begin(attempt) != "" {
 		_, t.failed = tx.ExecContext(ctx, j.begin(attempt))
 	}
@@ -145,11 +146,17 @@ type transaction struct {
 	tx     *sql.Tx
 	failed error
 	ended  atomic.Bool
+
+	known *statements
+	asked []string // queries that were not known
 }
 
-func (t *transaction) end() {
+func (t *transaction) end(ctx context.Context) {
 	t.ended.Store(true)
 	_ = t.tx.Rollback() // does nothing after a commit
+	if t.failed == nil {
+		t.known.learn(ctx, t.asked)
+	}
 }
 
 func (t *transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
@@ -158,14 +165,32 @@ func (t *transaction) ExecContext(ctx context.Context, query string, args ...any
 }
 
 func (t *transaction) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if s := t.find(query); s != nil {
+		rows, err := t.tx.StmtContext(ctx, s).QueryContext(ctx, stored(args)...)
+		return rows, t.note(err)
+	}
 	rows, err := t.tx.QueryContext(ctx, query, stored(args)...)
 	return rows, t.note(err)
 }
 
 func (t *transaction) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	row := t.tx.QueryRowContext(ctx, query, stored(args)...)
+	var row *sql.Row
+	if s := t.find(query); s != nil {
+		row = t.tx.StmtContext(ctx, s).QueryRowContext(ctx, stored(args)...)
+	} else {
+		row = t.tx.QueryRowContext(ctx, query, stored(args)...)
+	}
 	_ = t.note(row.Err()) // the row holds it, too
 	return row
+}
+
+// find returns a query that is known, and notes one that is not.
+func (t *transaction) find(query string) *sql.Stmt {
+	s := t.known.find(query)
+	if s == nil && t.known != nil {
+		t.asked = append(t.asked, query)
+	}
+	return s
 }
 
 func (t *transaction) note(err error) error {

@@ -34,29 +34,37 @@ func (r rank) role() d6tpipe.Role {
 	return d6tpipe.RoleWrite
 }
 
-// granted are the grants that reach the caller: $1 is the caller's id, $2 today. What
-// is granted to everybody is to read, or nothing.
-const granted = `SELECT record_id, role FROM grants
-	WHERE (expires = '' OR expires >= $2) AND (grantee = 'public' AND role = 1
-		OR $1 <> '' AND (grantee = 'user:' || $1 OR grantee IN (SELECT 'group:' || team_id FROM members WHERE member = 'user:' || $1)))`
+// called are the names under which the caller is granted something, each with the
+// most that it can be: what is granted to everybody is to read, or nothing. $1 is the
+// caller's id.
+const called = `SELECT 'public' AS name, CAST(1 AS BIGINT) AS most
+	UNION ALL SELECT 'user:' || $1, CAST(3 AS BIGINT) WHERE $1 <> ''
+	UNION ALL SELECT 'group:' || team_id, CAST(3 AS BIGINT) FROM members WHERE $1 <> '' AND member = 'user:' || $1`
+
+// valid is what a grant must be for its grantee to have it; $2 is today.
+const valid = `g.grantee = called.name AND g.role <= called.most AND (g.expires = '' OR g.expires >= $2)`
+
+// Both queries look every name up by itself, in an index: with an OR, or with joins
+// that the database turns around, they would read the grants of all the world. CROSS
+// JOIN is how SQLite is told to keep the order.
 
 // rankOf is the most that a record, its parents and its remote allow. Who owns one
 // of these owns the record: a child belongs to whom its parent belongs to.
 const rankOf = `WITH RECURSIVE up (id, parent_id, owner_id) AS (
 		SELECT id, parent_id, owner_id FROM records WHERE id = $3
-		UNION SELECT r.id, r.parent_id, r.owner_id FROM records r JOIN up ON r.id = up.parent_id)
-	SELECT COALESCE(MAX(CASE WHEN up.owner_id = $1 AND $1 <> '' THEN CAST(4 AS BIGINT) ELSE COALESCE(g.role, 0) END), 0)
-	FROM up LEFT JOIN (` + granted + `) g ON g.record_id = up.id`
+		UNION SELECT r.id, r.parent_id, r.owner_id FROM up CROSS JOIN records r WHERE r.id = up.parent_id)
+	SELECT COALESCE(MAX(rank), 0) FROM (
+		SELECT CAST(4 AS BIGINT) AS rank FROM up WHERE owner_id = $1 AND $1 <> ''
+		UNION ALL SELECT g.role FROM up CROSS JOIN (` + called + `) called CROSS JOIN grants g WHERE g.record_id = up.id AND ` + valid + `) ranks`
 
-// reachable are the records of which the caller may read something, each with the
-// rank that some way to it gives: what is owned or granted, and all below it.
+// reachable are the records of a kind, $3, of which the caller may read something,
+// in no order: what is owned or granted, and all below it. A record comes once for
+// each rank that some way to it gives.
 const reachable = `WITH RECURSIVE mine (id, rank) AS (
 		SELECT id, CAST(4 AS BIGINT) FROM records WHERE owner_id = $1 AND $1 <> ''
-		UNION SELECT record_id, role FROM (` + granted + `) g
-		UNION SELECT r.id, mine.rank FROM records r JOIN mine ON r.parent_id = mine.id AND r.parent_id <> '')
-	SELECT r.name, r.id, r.shown, r.sealed, r.managed, m.rank
-	FROM (SELECT id, MAX(rank) AS rank FROM mine GROUP BY id) m JOIN records r ON r.id = m.id
-	WHERE r.kind = $3 AND r.name > $4 ORDER BY r.name LIMIT $5`
+		UNION ALL SELECT g.record_id, g.role FROM (` + called + `) called CROSS JOIN grants g WHERE ` + valid + `
+		UNION SELECT r.id, mine.rank FROM mine CROSS JOIN records r WHERE r.parent_id = mine.id AND r.parent_id <> '')
+	SELECT r.name, r.id, r.shown, r.sealed, r.managed, m.rank FROM mine m CROSS JOIN records r WHERE r.id = m.id AND r.kind = $3`
 
 // A row is a record as the database has it.
 type row struct {

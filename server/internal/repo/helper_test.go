@@ -81,7 +81,7 @@ type world struct {
 	url   string
 }
 
-func newWorld(t *testing.T, d *db.DB, change ...func(*repo.Options)) *world {
+func newWorld(t testing.TB, d *db.DB, change ...func(*repo.Options)) *world {
 	t.Helper()
 	keys, err := vault.Load(t.Context(), vault.Source{Make: filepath.Join(t.TempDir(), "keys", "key")}, "")
 	require.NoError(t, err)
@@ -104,7 +104,7 @@ func newWorld(t *testing.T, d *db.DB, change ...func(*repo.Options)) *world {
 }
 
 // anybody is a client without a token.
-func (w *world) anybody(t *testing.T) *d6tpipe.APIClient {
+func (w *world) anybody(t testing.TB) *d6tpipe.APIClient {
 	t.Helper()
 	client, err := d6tpipe.NewAPIClient(d6tpipe.Config{Profile: t.Name(), Server: w.url, Tokens: d6tpipe.MemoryTokens()})
 	require.NoError(t, err)
@@ -113,7 +113,7 @@ func (w *world) anybody(t *testing.T) *d6tpipe.APIClient {
 }
 
 // user is a client of a new account.
-func (w *world) user(t *testing.T, name string) *d6tpipe.APIClient {
+func (w *world) user(t testing.TB, name string) *d6tpipe.APIClient {
 	t.Helper()
 	client := w.anybody(t)
 	_, err := client.Register(t.Context(), name, name+"@example.com", d6tpipe.Secret("secret-of-"+name))

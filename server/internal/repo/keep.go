@@ -134,6 +134,9 @@ func (r *Repo) resealPage(ctx context.Context, column resealed, after string) (l
 	return last, n, err
 }
 
+// page is how many values are read at a time.
+const page = 500
+
 func pairs(ctx context.Context, tx db.Tx, query, after string) (all [][2]string, err error) {
 	rows, err := tx.QueryContext(ctx, query, after, page)
 	if err != nil {

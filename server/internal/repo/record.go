@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/catalog"
@@ -20,30 +22,50 @@ var secrets = []string{"credentials", "readCredentials", "writeCredentials"}
 
 func secretsPlace(id string) vault.Place { return vault.Place{Record: id, Field: "credentials"} }
 
-// records lists what the caller may read.
-func (s *session) records(ctx context.Context, tx db.Tx, kind, after string) (all []json.RawMessage, next string, err error) {
-	rows, err := tx.QueryContext(ctx, reachable, s.user.id, s.today(), kind, after, page)
+// records lists what the caller may read, by name.
+func (s *session) records(ctx context.Context, tx db.Tx, kind string) ([]json.RawMessage, error) {
+	found, err := s.reachable(ctx, tx, kind)
 	if err != nil {
-		return nil, "", err
+		return nil, err
+	}
+	all := make([]json.RawMessage, len(found))
+	for i, f := range found {
+		if all[i], err = s.show(ctx, &f.row, s.capped(f.has)); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// A ranked record is one with what the caller may do with it.
+type ranked struct {
+	row
+	has rank
+}
+
+// reachable returns the records of which the caller may read something, by name.
+func (s *session) reachable(ctx context.Context, tx db.Tx, kind string) ([]ranked, error) {
+	rows, err := tx.QueryContext(ctx, reachable, s.user.id, s.today(), kind)
+	if err != nil {
+		return nil, err
 	}
 	defer rows.Close()
+	var found []ranked
+	at := map[string]int{} // by id
 	for rows.Next() {
-		var x row
-		var has rank
-		x.kind = kind
-		if err := rows.Scan(&x.name, &x.id, &x.shown, &x.sealed, &x.managed, &has); err != nil {
-			return nil, "", err
+		x := ranked{row: row{kind: kind}}
+		if err := rows.Scan(&x.name, &x.id, &x.shown, &x.sealed, &x.managed, &x.has); err != nil {
+			return nil, err
 		}
-		shown, err := s.show(ctx, &x, s.capped(has))
-		if err != nil {
-			return nil, "", err
+		if i, again := at[x.id]; again {
+			found[i].has = max(found[i].has, x.has)
+			continue
 		}
-		all, next = append(all, shown), x.name
+		at[x.id] = len(found)
+		found = append(found, x)
 	}
-	if len(all) < page {
-		next = ""
-	}
-	return all, next, rows.Err()
+	slices.SortFunc(found, func(a, b ranked) int { return strings.Compare(a.name, b.name) })
+	return found, rows.Err()
 }
 
 func (s *session) get(ctx context.Context, tx db.Tx, r resource) (json.RawMessage, error) {
@@ -57,7 +79,7 @@ func (s *session) get(ctx context.Context, tx db.Tx, r resource) (json.RawMessag
 // show is a record as who has a rank sees it: with a role when it is a pipe, and
 // with the credentials that the first generation looks for in a record.
 func (s *session) show(ctx context.Context, x *row, has rank) (json.RawMessage, error) {
-	if x.kind == catalog.Pipes && x.sealed == "" { // nearly all: no need to take it apart
+	if x.kind == catalog.Pipes && (x.sealed == "" || !strings.Contains(x.shown, `"remote"`)) { // nearly all: no need to take it apart
 		return splice(x.shown, `"role":"`+string(has.role())+`"`), nil
 	}
 	fields, err := jsonfile.Parse([]byte(x.shown))

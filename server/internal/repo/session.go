@@ -19,37 +19,33 @@ type session struct {
 
 var _ wire.Session = (*session)(nil)
 
-// page is how many records are read at a time.
-const page = 500
-
-// List lists a collection, or what lies below a record.
-func (s *session) List(ctx context.Context, path, after string) (rows []json.RawMessage, next string, err error) {
+// List lists a collection, or what lies below a record: all of it, as it is at one
+// moment, because the answer to a request has no pages either.
+func (s *session) List(ctx context.Context, path, _ string) (rows []json.RawMessage, next string, err error) {
 	r := parse(path, "")
 	err = s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
-		rows, next, err = s.list(ctx, tx, r, after)
+		rows, err = s.list(ctx, tx, r)
 		return err
 	})
-	return rows, next, err
+	return rows, "", err
 }
 
-func (s *session) list(ctx context.Context, tx db.Tx, r resource, after string) (rows []json.RawMessage, next string, err error) {
+func (s *session) list(ctx context.Context, tx db.Tx, r resource) ([]json.RawMessage, error) {
 	switch {
 	case r.isRecord() && r.name == "":
-		return s.records(ctx, tx, r.kind, after)
+		return s.records(ctx, tx, r.kind)
 	case r.isRecord() && r.sub == "permissions":
-		rows, err = s.permissions(ctx, tx, r)
+		return s.permissions(ctx, tx, r)
 	case r.kind == catalog.Pipes && r.sub == "analytics":
-		rows, err = s.analytics(ctx, tx, r)
+		return s.analytics(ctx, tx, r)
 	case r.kind == "groups" && r.sub == "members":
-		rows, err = s.members(ctx, tx, r.name)
+		return s.members(ctx, tx, r.name)
 	case r.kind == "groups" && r.sub == "":
-		rows, err = s.teams(ctx, tx)
+		return s.teams(ctx, tx)
 	case r.kind == "audit":
-		rows, err = s.audited(ctx, tx)
-	default:
-		err = d6tpipe.ErrNotFound
+		return s.audited(ctx, tx)
 	}
-	return rows, "", err
+	return nil, d6tpipe.ErrNotFound
 }
 
 // Do carries out a verb. Who may do it is looked at again, in the transaction
