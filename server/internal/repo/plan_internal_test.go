@@ -2,6 +2,8 @@ package repo
 
 import (
 	"context"
+	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -14,42 +16,53 @@ import (
 // TestPlans: who asks for little is not made to wait for the number of records and
 // grants that others have. Every one is found in an index.
 func TestPlans(t *testing.T) {
-	d := dbtest.Open(t, dbtest.SQLite(t))
-	for name, query := range map[string]string{"rankOf": rankOf, "reachable": reachable} {
-		t.Run(name, func(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		for name, query := range map[string]string{"rankOf": rankOf, "reachable": reachable} {
 			steps := plan(t, d, query)
 			require.NotEmpty(t, steps)
 			for _, step := range steps {
-				scanned, isScan := strings.CutPrefix(step, "SCAN ")
-				for _, table := range []string{"records", "r", "grants", "g", "members"} {
-					require.False(t, isScan && scanned == table || strings.HasPrefix(scanned, table+" "), "%s reads all of a table: %s", name, step)
-				}
-				require.NotContains(t, step, "AUTOMATIC", "an index that is made for each request")
+				require.False(t, readsAll.MatchString(step), "%s: %s", name, step)
 			}
-		})
-	}
+		}
+	})
 }
 
-// plan is what SQLite does for a query, step by step.
+// readsAll is what stands in the plan of a query that reads all of a table.
+var readsAll = regexp.MustCompile(`SCAN (records|r|grants|g|members)\b|AUTOMATIC|Seq Scan|(Hash|Merge) Join`)
+
+// plan is what a database does for a query, step by step.
 func plan(t *testing.T, d *db.DB, query string) (steps []string) {
 	t.Helper()
-	args := []any{"id", "2026-11-25", "pipes"}
-	require.NoError(t, d.Read(t.Context(), func(ctx context.Context, tx db.Tx) error {
-		rows, err := tx.QueryContext(ctx, "EXPLAIN QUERY PLAN "+query, args...)
+	require.NoError(t, d.Write(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		explain := "EXPLAIN QUERY PLAN "
+		if d.Engine() == "postgres" {
+			explain = "EXPLAIN "
+			if _, err := tx.ExecContext(ctx, `SET LOCAL enable_seqscan = off`); err != nil { // tables as small as these it would read
+				return err
+			}
+		}
+		rows, err := tx.QueryContext(ctx, explain+query, "id", "2026-11-25", "pipes")
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
+		columns, err := rows.Columns()
+		if err != nil {
+			return err
+		}
+		row := make([]any, len(columns))
+		step := &row[len(row)-1] // SQLite numbers them, too
+		for i := range row {
+			row[i] = new(any)
+		}
 		for rows.Next() {
-			var id, parent, unused int
-			var step string
-			if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
+			if err := rows.Scan(row...); err != nil {
 				return err
 			}
-			t.Log(step)
-			steps = append(steps, step)
+			steps = append(steps, fmt.Sprint(*(*step).(*any)))
 		}
 		return rows.Err()
 	}))
+	t.Log(strings.Join(steps, "\n"))
 	return steps
 }

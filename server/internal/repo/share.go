@@ -20,7 +20,8 @@ func (s *session) permissions(ctx context.Context, tx db.Tx, r resource) (all []
 		return nil, err
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT g.grantee, g.role, g.expires, COALESCE(u.username, ''), COALESCE(t.name, '')
-		FROM grants g LEFT JOIN users u ON g.grantee = 'user:' || u.id LEFT JOIN teams t ON g.grantee = 'group:' || t.id
+		FROM grants g LEFT JOIN users u ON u.id = substr(g.grantee, 6) AND g.grantee LIKE 'user:%'
+			LEFT JOIN teams t ON t.id = substr(g.grantee, 7) AND g.grantee LIKE 'group:%'
 		WHERE g.record_id = $1 ORDER BY g.grantee`, x.id)
 	if err != nil {
 		return nil, err

@@ -142,7 +142,7 @@ func (s *session) members(ctx context.Context, tx db.Tx, name string) (all []jso
 		return nil, err
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT m.member, m.is_admin, COALESCE(u.username, '') FROM members m
-		LEFT JOIN users u ON m.member = 'user:' || u.id WHERE m.team_id = $1 ORDER BY m.member`, t.id)
+		LEFT JOIN users u ON u.id = substr(m.member, 6) AND m.member LIKE 'user:%' WHERE m.team_id = $1 ORDER BY m.member`, t.id)
 	if err != nil {
 		return nil, err
 	}
