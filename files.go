@@ -139,6 +139,10 @@ func (p *Pipe) connect(ctx context.Context, role Role) (storage.Store, Storage, 
 	case role == RoleWrite && len(where.Credentials) == 0 && p.hasReadCredentials(ctx):
 		return nil, where, fmt.Errorf("%w: there are credentials to read the remote, and none to write to it", ErrPermission)
 	}
+	if where.SignedURLs {
+		store, err := p.openURLs(where)
+		return store, where, err
+	}
 	if p.opts().Credentials != nil || where.Protocol == ProtocolDir {
 		store, err := openStore(where, p.opts())
 		return store, where, err
@@ -147,6 +151,13 @@ func (p *Pipe) connect(ctx context.Context, role Role) (storage.Store, Storage, 
 		return p.where(ctx, role, true)
 	})
 	return store, where, err
+}
+
+// Store is the pipe's storage as a role may use it, for the project's own tests: the
+// result is of no use elsewhere.
+func (p *Pipe) Store(ctx context.Context, role Role) (storage.Store, error) {
+	store, _, err := p.connect(ctx, role)
+	return store, p.explain("open", err)
 }
 
 func readOnly(protocol Protocol) bool { return protocol == ProtocolHTTP || protocol == ProtocolHTTPS }
@@ -159,6 +170,7 @@ func (p *Pipe) where(ctx context.Context, role Role, renew bool) (Storage, time.
 	if err != nil {
 		return where, time.Time{}, err
 	}
+	where.SignedURLs = where.SignedURLs && o.CredentialSource == nil && o.Credentials == nil
 	switch {
 	case o.CredentialSource != nil:
 		set, expires, err := o.CredentialSource(ctx, role, renew)

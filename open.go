@@ -92,6 +92,9 @@ func openFolder(s Storage, o OpenOptions) (storage.Store, error) {
 	case ProtocolDir:
 		store, err = openDir(s, o)
 	case ProtocolS3, ProtocolManaged:
+		if s.SignedURLs {
+			return nil, fmt.Errorf("a bucket for which its server signs requests: %w here", ErrUnsupported)
+		}
 		store, err = openS3(s, o)
 	case ProtocolHTTP, ProtocolHTTPS:
 		store, err = openHTTP(s, o)

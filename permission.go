@@ -124,7 +124,7 @@ func (c *APIClient) RemotePermissions(ctx context.Context, remote string) ([]Per
 // [ErrPermission]. The credentials of a pipe on a remote are the remote's; see
 // [API].Storage, which finds them wherever they are.
 func (c *APIClient) Credentials(ctx context.Context, pipe string, role Role, renew bool) (Credentials, error) {
-	return c.credentials(ctx, pipe, role, renew)
+	return c.credentials(ctx, pipe, catalog.CredentialsQuery{Role: string(role), Renew: renew, Expiration: true})
 }
 
 func (c *APIClient) grant(ctx context.Context, path, name string, p Permission) (err error) {

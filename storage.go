@@ -3,6 +3,7 @@ package d6tpipe
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,6 +23,9 @@ type Storage struct {
 	Filters     []Filter        // a key must pass all of them
 	Options     json.RawMessage // the remote's settings, a JSON object or nil
 	Credentials Credentials     // the set for the role that was asked for
+	// SignedURLs says that nobody gets keys: the server signs each request, at
+	// pipes/{name}/urls/. Credentials then only say where the bucket is.
+	SignedURLs bool
 }
 
 // A Filter selects keys. Patterns are Python's fnmatch, joined by |.
@@ -181,7 +185,7 @@ func (c catalogue) Pipes() *Collection[PipeSettings] {
 func (c catalogue) Backend() catalog.Backend { return c.backend }
 
 // credentials asks for the credentials of a pipe.
-func (c catalogue) credentials(ctx context.Context, pipe string, role Role, renew bool) (out Credentials, err error) {
+func (c catalogue) credentials(ctx context.Context, pipe string, q catalog.CredentialsQuery) (out Credentials, err error) {
 	defer func() {
 		if err != nil {
 			err = &Error{Op: "get credentials of pipe", Name: pipe, Err: err}
@@ -190,7 +194,7 @@ func (c catalogue) credentials(ctx context.Context, pipe string, role Role, rene
 	if err := checkName("pipe", pipe); err != nil {
 		return nil, err
 	}
-	in, err := encodeJSON(catalog.CredentialsQuery{Role: string(role), Renew: renew, Expiration: true})
+	in, err := encodeJSON(q)
 	if err != nil {
 		return nil, err
 	}
@@ -237,10 +241,10 @@ func (c catalogue) Storage(ctx context.Context, pipe string, role Role, renew bo
 	if err != nil {
 		return Storage{}, &Error{Op: "open pipe", Name: pipe, Err: err}
 	}
-	credentials := over(remote.WriteCredentials, p.WriteCredentials)
+	credentials, signed := over(remote.WriteCredentials, p.WriteCredentials), false
 	switch {
 	case p.Remote == "": // asked for first: the answer tells when a parent is missing
-		if credentials, err = c.credentials(ctx, pipe, role, renew); err != nil {
+		if credentials, signed, err = c.credentialsOrURLs(ctx, pipe, role, renew); err != nil {
 			return Storage{}, err
 		}
 		if err = shown.decodeFor(c.Config(), role, &credentials); err != nil {
@@ -253,8 +257,32 @@ func (c catalogue) Storage(ctx context.Context, pipe string, role Role, renew bo
 	if err != nil {
 		return Storage{}, &Error{Op: "open pipe", Name: pipe, Err: err}
 	}
-	s.Credentials = credentials
+	s.Credentials, s.SignedURLs = credentials, signed
 	return s, nil
+}
+
+// signedURLs is the credential that says that there are none.
+const signedURLs = "signed_urls"
+
+// credentialsOrURLs asks for the credentials of a pipe. A server that has none to give
+// is asked again whether it signs requests instead: those who do not know of that hear
+// that there are none.
+func (c catalogue) credentialsOrURLs(ctx context.Context, pipe string, role Role, renew bool) (set Credentials, signed bool, err error) {
+	q := catalog.CredentialsQuery{Role: string(role), Renew: renew, Expiration: true}
+	set, err = c.credentials(ctx, pipe, q)
+	if !errors.Is(err, ErrUnsupported) {
+		return set, false, err
+	}
+	q.URLs = true
+	place, urlsErr := c.credentials(ctx, pipe, q)
+	if errors.Is(urlsErr, ErrUnsupported) {
+		return nil, false, err
+	}
+	if said, ok := place[signedURLs].(bool); urlsErr == nil && (!ok || !said) {
+		return nil, false, err
+	}
+	delete(place, signedURLs)
+	return place, urlsErr == nil, urlsErr
 }
 
 // decodeBoth decrypts what a client has encrypted of a pipe and its remote.

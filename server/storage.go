@@ -147,13 +147,22 @@ func (m managed) Credentials(ctx context.Context, g repo.Grant) (map[string]any,
 	return set.Values, set.Expires, explained(err)
 }
 
+// URLsOnly says where the bucket is, if all that the storage gives out is URLs.
+func (m managed) URLsOnly() (place map[string]any, ok bool) {
+	p, ok := m.Storage.(*gateway.Presigned)
+	if !ok {
+		return nil, false
+	}
+	return p.Place(), true
+}
+
 // Sign makes a URL, where the storage can.
-func (m managed) Sign(ctx context.Context, g repo.Grant, method, key string) (string, error) {
+func (m managed) Sign(ctx context.Context, g repo.Grant, r repo.Signing) (string, error) {
 	signer, ok := m.Storage.(gateway.Signer)
 	if !ok {
 		return "", fmt.Errorf("%w: this server hands out keys, at credentials/, and no URLs", repo.ErrGrant)
 	}
-	signed, err := signer.Sign(ctx, grantOf(g), method, key)
+	signed, err := signer.Sign(ctx, grantOf(g), gateway.Request{Method: r.Method, Key: r.Key, Query: r.Query, Header: r.Header})
 	return signed, explained(err)
 }
 

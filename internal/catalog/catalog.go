@@ -48,6 +48,7 @@ type CredentialsQuery struct {
 	// Expiration asks for "expiration" among them, when they end. The Python client
 	// does not ask: it gives all that it gets to boto3.
 	Expiration bool `json:"expiration,omitempty"`
+	URLs       bool `json:"urls,omitempty"` // for storage without any: where it is, as the client can use signed URLs
 }
 
 // IsValid reports whether the role is one that credentials can be for.

@@ -132,7 +132,7 @@ func (t target) credentials(ctx context.Context) (answer, error) {
 }
 
 func credentialsQuery(query url.Values) (json.RawMessage, error) {
-	in := catalog.CredentialsQuery{Role: query.Get("role"), Renew: isTrue(query.Get("renew")), Expiration: isTrue(query.Get("expiration"))}
+	in := catalog.CredentialsQuery{Role: query.Get("role"), Renew: isTrue(query.Get("renew")), Expiration: isTrue(query.Get("expiration")), URLs: isTrue(query.Get("urls"))}
 	if !in.IsValid() {
 		return nil, &d6tpipe.FieldError{Field: "role", Reason: "Roles of credentials are read and write."}
 	}

@@ -142,7 +142,7 @@ func (c *call) answered(resp minio.ErrorResponse) error {
 // certificates that do not fit may pass.
 func networkError(ctx context.Context, err error) error {
 	var certificate *tls.CertificateVerificationError
-	if ctx.Err() != nil || errors.As(err, &certificate) || errors.Is(err, fs.ErrPermission) { // the last is who dials
+	if ctx.Err() != nil || errors.As(err, &certificate) || errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrInvalid) { // the last two are who dials, or signs
 		return err
 	}
 	return &brokenError{err}

@@ -54,19 +54,28 @@ func newBucket(cfg BucketConfig) (*bucket, error) {
 	} else if cfg.PublicEndpoint == "" {
 		cfg.PublicEndpoint = endpoint
 	}
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.Trim(u.Path, "/") != "" || u.User != nil {
-		return nil, errors.New("the endpoint of the storage is not a URL like https://s3.example.com")
-	}
 	b := &bucket{cfg: cfg, keys: credentials.NewStaticV4(cfg.AccessKey, string(cfg.SecretKey), "")}
 	if cfg.AccessKey == "" {
 		b.keys = credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{}})
 	}
-	b.client, err = minio.New(u.Host, &minio.Options{Creds: b.keys, Secure: u.Scheme == "https", Region: cfg.Region, Transport: cfg.Transport})
+	var err error
+	if b.client, err = b.open(endpoint); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// open returns a client of the bucket's server at an endpoint.
+func (b *bucket) open(endpoint string) (*minio.Client, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.Trim(u.Path, "/") != "" || u.User != nil {
+		return nil, errors.New("the endpoint of the storage is not a URL like https://s3.example.com")
+	}
+	client, err := minio.New(u.Host, &minio.Options{Creds: b.keys, Secure: u.Scheme == "https", Region: b.cfg.Region, Transport: b.cfg.Transport})
 	if err != nil {
 		return nil, fmt.Errorf("open the storage: %w", err)
 	}
-	return b, nil
+	return client, nil
 }
 
 // Bucket is the bucket that all grants are for.

@@ -72,7 +72,7 @@ func TestPresigned(t *testing.T) {
 
 	sign := func(g gateway.Grant, method, key string) string {
 		t.Helper()
-		u, err := p.Sign(t.Context(), g, method, key)
+		u, err := p.Sign(t.Context(), g, gateway.Request{Method: method, Key: key})
 		require.NoError(t, err)
 		return u
 	}
@@ -123,10 +123,10 @@ func TestPresigned(t *testing.T) {
 		"a list":              {write("alice/x/"), "LIST", "a.csv"},
 		"control character":   {g, "PUT", "a\n.csv"},
 	} {
-		_, err := p.Sign(t.Context(), c.grant, c.method, c.key)
+		_, err := p.Sign(t.Context(), c.grant, gateway.Request{Method: c.method, Key: c.key})
 		require.ErrorIs(t, err, gateway.ErrDenied, name)
 	}
-	_, err = p.Sign(t.Context(), read(""), "GET", "alice/x/b.csv")
+	_, err = p.Sign(t.Context(), read(""), gateway.Request{Method: "GET", Key: "alice/x/b.csv"})
 	require.ErrorIs(t, err, gateway.ErrGrant)
 
 	require.Equal(t, []string{"b.csv", key}, listed(t, p, g))

@@ -74,11 +74,21 @@ type Storage interface {
 
 // A Signer is a [Storage] that hands out URLs.
 type Signer interface {
-	// Sign returns a URL with which method can be used on key until the grant
-	// expires, without any other credentials. Methods are GET, HEAD, PUT and
-	// DELETE; key is relative to the grant's prefix. The error is [ErrDenied]
-	// when the grant does not allow it.
-	Sign(ctx context.Context, g Grant, method, key string) (string, error)
+	// Sign returns a URL with which a request can be made until the grant expires,
+	// without any other credentials. The error is [ErrDenied] when the grant does
+	// not allow it.
+	Sign(ctx context.Context, g Grant, r Request) (string, error)
+}
+
+// A Request is one that is signed: GET, HEAD, PUT or DELETE of an object, or a step of
+// an upload in parts, which its query says (S3 API, CreateMultipartUpload and so on).
+type Request struct {
+	Method string
+	Key    string            // relative to the grant's prefix
+	Query  map[string]string // uploads, uploadId, partNumber, ...
+	// Header must come with the request exactly so. Names are lower case; those about
+	// checksums can be signed, and no others.
+	Header map[string]string
 }
 
 // A Grant says what somebody may do with the managed storage.

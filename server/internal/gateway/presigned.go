@@ -4,14 +4,26 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
 	"time"
 
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
 // Presigned is a bucket whose server makes no temporary keys: users get a URL per
-// key, and listings from the server.
-type Presigned struct{ *bucket }
+// request, and listings from the server.
+//
+// That server must refuse headers of Amazon's (x-amz-...) that are not part of a
+// signature, as Amazon and versitygw do: one of them makes a PUT copy any other object
+// of the bucket.
+type Presigned struct {
+	*bucket
+	signer *minio.Client // of URLs, which name the endpoint that users reach
+}
 
 var (
 	_ Storage = (*Presigned)(nil)
@@ -24,7 +36,13 @@ func NewPresigned(cfg BucketConfig) (*Presigned, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Presigned{b}, nil
+	p := &Presigned{bucket: b, signer: b.client}
+	if b.cfg.PublicEndpoint != "" && b.cfg.PublicEndpoint != b.cfg.Endpoint {
+		if p.signer, err = b.open(b.cfg.PublicEndpoint); err != nil {
+			return nil, fmt.Errorf("public endpoint: %w", err)
+		}
+	}
+	return p, nil
 }
 
 // Credentials returns [ErrNoCredentials].
@@ -41,8 +59,17 @@ func (p *Presigned) Inside(ctx context.Context, _ Grant) (map[string]any, error)
 	return p.inside(own.AccessKeyID, own.SecretAccessKey, own.SessionToken), nil
 }
 
-// Sign returns a URL for one key.
-func (p *Presigned) Sign(ctx context.Context, g Grant, method, key string) (string, error) {
+// Place is where the bucket is, as keyword arguments of boto3 without any key.
+func (p *Presigned) Place() map[string]any {
+	place := map[string]any{"region_name": p.cfg.Region}
+	if p.cfg.PublicEndpoint != "" {
+		place["endpoint_url"] = p.cfg.PublicEndpoint
+	}
+	return place
+}
+
+// Sign returns a URL for one request.
+func (p *Presigned) Sign(ctx context.Context, g Grant, r Request) (string, error) {
 	now := time.Now()
 	end, err := g.until(now, p.cfg.TTL)
 	if err != nil {
@@ -52,25 +79,97 @@ func (p *Presigned) Sign(ctx context.Context, g Grant, method, key string) (stri
 	if err != nil {
 		return "", err
 	}
-	switch method {
-	case http.MethodGet, http.MethodHead:
-	case http.MethodPut, http.MethodDelete:
-		if !a.write {
-			return "", fmt.Errorf("%w: the role is read", ErrDenied)
-		}
-	default:
-		return "", fmt.Errorf("%w: the method %q", ErrDenied, method)
+	if err := r.check(a); err != nil {
+		return "", err
 	}
-	full := g.Prefix + key
-	if reason := badKey(full); reason != "" {
-		return "", fmt.Errorf("%w: the key %q %s", ErrDenied, key, reason)
+	query, header := url.Values{}, http.Header{}
+	for name, value := range r.Query {
+		query.Set(name, value)
 	}
-	if key == "" || !a.sees(full) {
-		return "", fmt.Errorf("%w: the key %q", ErrDenied, key)
+	for name, value := range r.Header {
+		header.Set(name, value)
 	}
-	u, err := p.client.Presign(ctx, method, p.cfg.Bucket, full, max(end.Sub(now), time.Second), nil)
+	u, err := p.signer.PresignHeader(ctx, r.Method, p.cfg.Bucket, g.Prefix+r.Key, max(end.Sub(now), time.Second), query, header)
 	if err != nil {
-		return "", fmt.Errorf("sign a URL for %q: %w", key, err)
+		return "", fmt.Errorf("sign a URL for %q: %w", r.Key, err)
 	}
 	return u.String(), nil
+}
+
+// A form is a kind of request that can be signed.
+type form struct {
+	method string
+	query  []string // names that must be there
+	may    []string // and those that may
+	write  bool     // who reads has no use for it
+}
+
+// forms are all that can be signed: reading, writing and removing an object, and the
+// steps of an upload in parts.
+var forms = []form{
+	{method: http.MethodGet},
+	{method: http.MethodHead},
+	{method: http.MethodPut, write: true},
+	{method: http.MethodDelete, write: true},
+	{method: http.MethodPost, query: []string{"uploads"}, write: true},
+	{method: http.MethodPut, query: []string{"uploadId", "partNumber"}, write: true},
+	{method: http.MethodGet, query: []string{"uploadId"}, may: []string{"part-number-marker", "max-parts"}, write: true},
+	{method: http.MethodPost, query: []string{"uploadId"}, write: true},
+	{method: http.MethodDelete, query: []string{"uploadId"}, write: true},
+}
+
+// fits reports whether r is of this form.
+func (f form) fits(r Request) bool {
+	if f.method != r.Method {
+		return false
+	}
+	for _, name := range f.query {
+		if _, ok := r.Query[name]; !ok {
+			return false
+		}
+	}
+	for name, value := range r.Query {
+		if !slices.Contains(f.query, name) && !slices.Contains(f.may, name) || !queryValues[name].MatchString(value) {
+			return false
+		}
+	}
+	return true
+}
+
+// queryValues are what the parameters of forms may hold.
+var queryValues = map[string]*regexp.Regexp{
+	"uploads": regexp.MustCompile(`^$`), "uploadId": regexp.MustCompile(`^[!-~]{1,1000}$`),
+	"partNumber": regexp.MustCompile(`^[1-9][0-9]{0,4}$`), "part-number-marker": regexp.MustCompile(`^[0-9]{1,5}$`), "max-parts": regexp.MustCompile(`^[0-9]{1,5}$`),
+}
+
+// headers are those that may be part of a signature: sums, and what is about them.
+var (
+	headers      = regexp.MustCompile(`^x-amz-checksum-[a-z0-9]{1,32}$`)
+	headerValues = regexp.MustCompile(`^[A-Za-z0-9+/=_-]{1,128}$`)
+)
+
+// check reports with an [ErrDenied] what is not within the grant.
+func (r Request) check(a access) error {
+	i := slices.IndexFunc(forms, func(f form) bool { return f.fits(r) })
+	switch {
+	case i < 0 && len(r.Query) == 0:
+		return fmt.Errorf("%w: the method %q", ErrDenied, r.Method)
+	case i < 0:
+		return fmt.Errorf("%w: this query with the method %q", ErrDenied, r.Method)
+	case forms[i].write && !a.write:
+		return fmt.Errorf("%w: the role is %s", ErrDenied, d6tpipe.RoleRead)
+	}
+	for name, value := range r.Header {
+		if !headers.MatchString(name) || !headerValues.MatchString(value) {
+			return fmt.Errorf("%w: the header %q", ErrDenied, name)
+		}
+	}
+	full := a.prefix + r.Key
+	if reason := badKey(full); reason != "" {
+		return fmt.Errorf("%w: the key %q %s", ErrDenied, r.Key, reason)
+	}
+	if r.Key == "" || !a.sees(full) {
+		return fmt.Errorf("%w: the key %q", ErrDenied, r.Key)
+	}
+	return nil
 }

@@ -48,6 +48,8 @@ type keyring struct {
 	mu    sync.Mutex
 	made  int
 	asked []repo.Grant
+
+	urlsOnly bool // set before use
 }
 
 func (k *keyring) Bucket() string { return "managed" }
@@ -62,8 +64,15 @@ func (k *keyring) Credentials(_ context.Context, g repo.Grant) (map[string]any, 
 	}, time.Date(2999, 12, 31, 0, 0, 0, 0, time.UTC), nil
 }
 
-func (k *keyring) Sign(_ context.Context, g repo.Grant, method, key string) (string, error) {
-	return "https://files.example.com/" + g.Prefix + key + "?" + method, nil
+func (k *keyring) URLsOnly() (map[string]any, bool) {
+	if !k.urlsOnly {
+		return nil, false
+	}
+	return map[string]any{"endpoint_url": "https://files.example.com"}, true
+}
+
+func (k *keyring) Sign(_ context.Context, g repo.Grant, r repo.Signing) (string, error) {
+	return "https://files.example.com/" + g.Prefix + r.Key + "?" + r.Method, nil
 }
 
 func (k *keyring) last() repo.Grant {

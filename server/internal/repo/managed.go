@@ -38,6 +38,9 @@ func (s *session) manage(ctx context.Context, tx db.Tx, x *row, verb catalog.Ver
 	case s.o.Storage == nil:
 		return nil, &d6tpipe.FieldError{Field: "protocol", Reason: "This server keeps no files: give a protocol and a location, a remote or a parent."}
 	}
+	if _, ok := s.urlsOnly(); ok && x.kind == catalog.Remotes {
+		return nil, &d6tpipe.FieldError{Field: "protocol", Reason: "The storage of this server has no keys to hand out, and a remote is of no use without: create a pipe."}
+	}
 	location, err := s.freeLocation(ctx, tx, x, said.Name)
 	if err != nil {
 		return nil, err
@@ -200,7 +203,14 @@ func (s *session) credentials(ctx context.Context, name string, in json.RawMessa
 	if err != nil {
 		return nil, err
 	}
-	if err := s.handed(ctx, h, string(role)); err != nil {
+	if place, ok := s.urlsOnly(); ok && h.here {
+		if !query.URLs {
+			return nil, refusal(http.StatusNotImplemented, ErrURLsOnly.Error())
+		}
+		place["signed_urls"] = true
+		return json.Marshal(place)
+	}
+	if err := s.handed(ctx, h, string(role), 1); err != nil {
 		return nil, err
 	}
 	if h.here {
@@ -211,6 +221,14 @@ func (s *session) credentials(ctx context.Context, name string, in json.RawMessa
 		return nil, err
 	}
 	return rules.Do(ctx, catalog.Get, catalog.Pipes+"/"+name+"/credentials", "", in)
+}
+
+// urlsOnly says where the bucket is for which there are no keys.
+func (r *Repo) urlsOnly() (place map[string]any, ok bool) {
+	if r.o.Storage == nil {
+		return nil, false
+	}
+	return r.o.Storage.URLsOnly()
 }
 
 // temporary makes keys for a grant, and says when they end if that is asked for.
@@ -231,18 +249,22 @@ func (s *session) temporary(ctx context.Context, g Grant, sayEnd bool) (json.Raw
 	return json.Marshal(set)
 }
 
-// handed writes down that keys are handed out, before they are.
-func (s *session) handed(ctx context.Context, h handout, what string) error {
+// handed writes down that n sets of keys, or URLs, are handed out, before they are.
+func (s *session) handed(ctx context.Context, h handout, what string, n int) error {
 	return s.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
-		if err := s.count(ctx, tx, h.row.id, what, 1); err != nil {
+		if err := s.count(ctx, tx, h.row.id, what, int64(n)); err != nil {
 			return err
 		}
 		return s.note(ctx, tx, s.user, event{action: "credentials", kind: h.row.kind, name: h.row.name, record: h.row.id, owner: h.row.owner, detail: what})
 	})
 }
 
-// managedSets are the keys in a managed remote, as the first generation wants them.
+// managedSets are the keys in a managed remote, as the first generation wants them. It
+// has none where the storage, which was another one when it was made, makes none.
 func (s *session) managedSets(ctx context.Context, x *row) (map[string]json.RawMessage, error) {
+	if _, ok := s.urlsOnly(); ok {
+		return nil, nil
+	}
 	location, err := locationIn(x.shown) // a list has no more of a record
 	if err != nil {
 		return nil, err
@@ -255,54 +277,6 @@ func (s *session) managedSets(ctx context.Context, x *row) (map[string]json.RawM
 		}
 	}
 	return sets, nil
-}
-
-// mostURLs is how many are made at a time.
-const mostURLs = 1000
-
-// urls makes URLs for single files of a managed pipe.
-func (s *session) urls(ctx context.Context, name string, in json.RawMessage) (json.RawMessage, error) {
-	var form struct {
-		Method string   `json:"method"`
-		Keys   []string `json:"keys"`
-	}
-	if err := json.Unmarshal(in, &form); err != nil {
-		return nil, d6tpipe.ErrInvalid
-	}
-	role := d6tpipe.RoleRead
-	switch form.Method {
-	case "", http.MethodGet, http.MethodHead:
-		form.Method = cmp.Or(form.Method, http.MethodGet)
-	case http.MethodPut, http.MethodDelete:
-		role = d6tpipe.RoleWrite
-	default:
-		return nil, &d6tpipe.FieldError{Field: "method", Reason: "Methods are GET, HEAD, PUT and DELETE."}
-	}
-	if len(form.Keys) == 0 || len(form.Keys) > mostURLs {
-		return nil, &d6tpipe.FieldError{Field: "keys", Reason: fmt.Sprintf("Name 1 to %d keys.", mostURLs)}
-	}
-	h, err := s.handout(ctx, name, role)
-	if err != nil {
-		return nil, err
-	}
-	if !h.here || s.o.Storage == nil {
-		return nil, refusal(http.StatusNotImplemented, "URLs are made for pipes in managed storage only.")
-	}
-	if err := s.handed(ctx, h, "url "+string(role)); err != nil {
-		return nil, err
-	}
-	urls := map[string]string{}
-	for _, key := range form.Keys {
-		url, err := s.o.Storage.Sign(ctx, s.grantOf(h, role), form.Method, key)
-		if errors.Is(err, ErrGrant) {
-			return nil, refusal(http.StatusForbidden, err.Error())
-		}
-		if err != nil {
-			return nil, err
-		}
-		urls[key] = url
-	}
-	return json.Marshal(map[string]any{"urls": urls})
 }
 
 // forgetManaged puts the folders of managed records that are about to be removed on

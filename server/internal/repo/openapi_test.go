@@ -85,8 +85,13 @@ func (noBucket) Credentials(_ context.Context, g repo.Grant) (map[string]any, ti
 	return map[string]any{"aws_access_key_id": string(g.Role), "aws_secret_access_key": "s", "aws_session_token": "t"}, time.Now().Add(time.Hour), nil
 }
 
-func (noBucket) Sign(_ context.Context, g repo.Grant, method, key string) (string, error) {
-	return "https://files.example.com/" + g.Prefix + key + "?" + method, nil
+func (noBucket) URLsOnly() (map[string]any, bool) { return nil, false }
+
+func (noBucket) Sign(_ context.Context, g repo.Grant, r repo.Signing) (string, error) {
+	if r.Key == "refused" {
+		return "", repo.ErrGrant
+	}
+	return "https://files.example.com/" + g.Prefix + r.Key + "?" + r.Method, nil
 }
 
 // answersStory is who asks for what: user, method, path, body.
@@ -159,6 +164,9 @@ alice POST pipes/free/files/
 bob POST pipes/own/files/
 alice POST pipes/free/urls/ {"method":"PUT","keys":["a.csv","b/c.csv"]}
 alice POST pipes/free/urls/ {"keys":[]}
+alice POST pipes/free/urls/ {"requests":[{"method":"PUT","key":"a.csv","query":{"uploadId":"x","partNumber":"1"},"headers":{"x-amz-checksum-crc64nvme":"x"}},{"method":"GET","key":"refused"}]}
+alice POST pipes/free/urls/ {"requests":[]}
+alice POST pipes/free/urls/ {"requests":[{"method":"GET","key":"a"}],"keys":["a"]}
 alice POST pipes/own/urls/ {"keys":["a.csv"]}
 alice POST groups/ {"name":"acme/data"}
 alice POST groups/ {"name":"acme/data"}

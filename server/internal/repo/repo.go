@@ -29,8 +29,19 @@ type Storage interface {
 	// Credentials returns keys for a grant, as keyword arguments of boto3, and when
 	// they end.
 	Credentials(ctx context.Context, g Grant) (map[string]any, time.Time, error)
-	// Sign returns a URL for one key of a grant.
-	Sign(ctx context.Context, g Grant, method, key string) (string, error)
+	// URLsOnly says where the bucket is, as arguments of boto3, when users get URLs for
+	// single requests and no keys.
+	URLsOnly() (place map[string]any, ok bool)
+	// Sign returns a URL for one request within a grant, or an [ErrGrant].
+	Sign(ctx context.Context, g Grant, r Signing) (string, error)
+}
+
+// A Signing is a request to managed storage that is to be signed.
+type Signing struct {
+	Method string            `json:"method"`
+	Key    string            `json:"key"`
+	Query  map[string]string `json:"query"`
+	Header map[string]string `json:"headers"`
 }
 
 // A Lister is a [listing.Scanner].
@@ -52,7 +63,7 @@ var (
 	// ErrGrant says that the storage cannot enforce a grant; its text is for users.
 	ErrGrant = errors.New("the storage cannot grant this")
 	// ErrURLsOnly says that the storage hands out no keys.
-	ErrURLsOnly = errors.New("this server hands out URLs for single files only, at urls/")
+	ErrURLsOnly = errors.New("This server's storage has no keys to hand out: it signs a URL for each request, at urls/. That takes a newer client, and not the Python one.") //nolint:staticcheck // it is a sentence for users
 )
 
 // Options are what a Repo is made of.
