@@ -75,6 +75,11 @@ var laws = []law{{
 	why:    "a driver does one thing at a time to one remote; what is done, and why, is decided above it",
 	breach: [2]string{"./internal/storage/dir", "./internal/transfer"},
 }, {
+	of:     []string{"./internal/storage/urls"},
+	only:   []string{"std", "./internal/storage", "golang.org/x/text/..."},
+	why:    "what asks for signatures speaks neither to a repo API nor S3: both come in from above",
+	breach: [2]string{"./internal/storage/urls", "./internal/storage/s3"},
+}, {
 	of:     []string{"."},
 	never:  []string{"./internal/wire/..."},
 	why:    "who embeds the SDK gets no server",

@@ -181,16 +181,6 @@ func (s *signer) keep(batch []*wish) {
 	}
 }
 
-// forget drops a URL that was refused, unless another one has taken its place.
-func (s *signer) forget(r Request, a address) {
-	place, _ := r.keeps()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.kept[place].url == a.url {
-		delete(s.kept, place)
-	}
-}
-
 // read checks what the server says: a URL that is for this key and can be used. How
 // long it is good counts from now, because the server's clock may be another one.
 func (s *signer) read(r Request, signed Signed, now time.Time) (address, error) {

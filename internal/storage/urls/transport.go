@@ -1,9 +1,12 @@
 package urls
 
 import (
+	"bytes"
 	"context"
+	"crypto/md5"
 	"crypto/tls"
-	"fmt"
+	"encoding/base64"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -24,11 +27,15 @@ const (
 	sums    = "x-amz-checksum-"
 )
 
+// maxHeld is how many bodies are in memory at a time.
+const maxHeld = 4
+
 // A transport sends the requests of the driver below to signed URLs.
 type transport struct {
 	base   http.RoundTripper
 	signer *signer
-	path   string // before the key
+	path   string        // before the key
+	held   chan struct{} // has room for maxHeld
 }
 
 // RoundTrip has a request signed and makes it. A URL that was kept and is refused may
@@ -37,6 +44,14 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	r, ok := t.describe(req)
 	if !ok {
 		return unknown(req)
+	}
+	if r.unproven(req) {
+		held, release, err := t.hold(req)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		req = held
 	}
 	for fresh := false; ; fresh = true {
 		a, old, err := t.signer.sign(req.Context(), r, fresh)
@@ -51,7 +66,6 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			resp.Request = req // and not the one with the URL
 			return resp, nil
 		}
-		t.signer.forget(r, a)
 		if err := drained(resp); err != nil {
 			return nil, err
 		}
@@ -75,6 +89,53 @@ func (t *transport) describe(req *http.Request) (r Request, ok bool) {
 	}
 	return r, true
 }
+
+// unproven reports whether nothing tells the bucket what it is about to receive: a
+// signed URL does not cover the body, and some servers take one for whole that a
+// broken connection has cut.
+func (r Request) unproven(req *http.Request) bool {
+	return req.Method == http.MethodPut && req.ContentLength > 0 && len(r.Header) == 0
+}
+
+// hold reads the body into memory and tells its MD5 beforehand, by which every bucket
+// checks what it receives. Uploads to a bucket that knows better sums do not come here.
+func (t *transport) hold(req *http.Request) (held *http.Request, release func(), err error) {
+	done := storage.Queue(req.Context(), time.Now)
+	defer done()
+	select {
+	case t.held <- struct{}{}:
+	case <-req.Context().Done():
+		return nil, nil, shut(req, req.Context().Err())
+	}
+	release = func() { <-t.held }
+	data := make([]byte, req.ContentLength)
+	if _, err = io.ReadFull(req.Body, data); err == nil {
+		err = atEnd(req.Body)
+	}
+	if err = shut(req, err); err != nil {
+		release()
+		return nil, nil, err
+	}
+	sum := md5.Sum(data)
+	held = req.Clone(req.Context())
+	held.Header.Set("Content-Md5", base64.StdEncoding.EncodeToString(sum[:]))
+	held.Body = io.NopCloser(bytes.NewReader(data))
+	return held, release, nil
+}
+
+// atEnd lets a reader say what is wrong with it after its last byte.
+func atEnd(r io.Reader) error {
+	switch n, err := r.Read(make([]byte, 1)); {
+	case n > 0:
+		return errLonger
+	case err == io.EOF:
+		return nil
+	default:
+		return err
+	}
+}
+
+var errLonger = errors.New("the body is longer than was announced")
 
 func set(in *map[string]string, name, value string) {
 	if *in == nil {
@@ -125,9 +186,7 @@ func unknown(req *http.Request) (*http.Response, error) {
 // shut closes the body of a request that is not sent, as a transport must.
 func shut(req *http.Request, err error) error {
 	if req.Body != nil {
-		if closed := req.Body.Close(); closed != nil {
-			return fmt.Errorf("%w; close the body: %w", err, closed)
-		}
+		_ = req.Body.Close() // nobody reads it
 	}
 	return err
 }

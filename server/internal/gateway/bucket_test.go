@@ -234,3 +234,60 @@ func TestSTS(t *testing.T) {
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "own secret")
 }
+
+// What can be signed is reading, writing and the steps of an upload in parts, each by
+// who has the role for it, and sums; nothing that makes a request do something else.
+func TestPresignedForms(t *testing.T) {
+	cfg := startS3(t)
+	inside := cfg
+	inside.Endpoint, inside.PublicEndpoint = "http://127.0.0.1:1", cfg.Endpoint
+	p, err := gateway.NewPresigned(inside)
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"endpoint_url": cfg.Endpoint, "region_name": "us-east-1"}, p.Place())
+	own, err := p.Own(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, inside.Endpoint, own.Values["endpoint_url"], "the server's own way is not the users'")
+	upload := map[string]string{"uploadId": "x"}
+	for name, c := range map[string]struct {
+		role    d6tpipe.Role
+		request gateway.Request
+		allowed bool
+	}{
+		"reads":                  {d6tpipe.RoleRead, gateway.Request{Method: "GET"}, true},
+		"reads with a sum":       {d6tpipe.RoleRead, gateway.Request{Method: "HEAD", Header: map[string]string{"x-amz-checksum-mode": "ENABLED"}}, true},
+		"reader begins":          {d6tpipe.RoleRead, gateway.Request{Method: "POST", Query: map[string]string{"uploads": ""}}, false},
+		"reader looks at parts":  {d6tpipe.RoleRead, gateway.Request{Method: "GET", Query: upload}, false},
+		"begins":                 {d6tpipe.RoleWrite, gateway.Request{Method: "POST", Query: map[string]string{"uploads": ""}}, true},
+		"sends a part":           {d6tpipe.RoleWrite, gateway.Request{Method: "PUT", Query: map[string]string{"uploadId": "x", "partNumber": "10000"}}, true},
+		"part zero":              {d6tpipe.RoleWrite, gateway.Request{Method: "PUT", Query: map[string]string{"uploadId": "x", "partNumber": "0"}}, false},
+		"part without a number":  {d6tpipe.RoleWrite, gateway.Request{Method: "PUT", Query: upload}, false},
+		"looks at parts":         {d6tpipe.RoleWrite, gateway.Request{Method: "GET", Query: map[string]string{"uploadId": "x", "part-number-marker": "0", "max-parts": "1000"}}, true},
+		"finishes":               {d6tpipe.RoleWrite, gateway.Request{Method: "POST", Query: upload}, true},
+		"aborts":                 {d6tpipe.RoleWrite, gateway.Request{Method: "DELETE", Query: upload}, true},
+		"an upload with a value": {d6tpipe.RoleWrite, gateway.Request{Method: "POST", Query: map[string]string{"uploads": "x"}}, false},
+		"access rights":          {d6tpipe.RoleWrite, gateway.Request{Method: "PUT", Query: map[string]string{"acl": ""}}, false},
+		"another answer":         {d6tpipe.RoleRead, gateway.Request{Method: "GET", Query: map[string]string{"response-content-type": "text/html"}}, false},
+		"a version":              {d6tpipe.RoleRead, gateway.Request{Method: "GET", Query: map[string]string{"versionId": "x"}}, false},
+		"a copy":                 {d6tpipe.RoleWrite, gateway.Request{Method: "PUT", Header: map[string]string{"x-amz-copy-source": "bucket/alice/y/c"}}, false},
+		"a longer life":          {d6tpipe.RoleRead, gateway.Request{Method: "GET", Query: map[string]string{"X-Amz-Expires": "604800"}}, false},
+		"two lines":              {d6tpipe.RoleWrite, gateway.Request{Method: "PUT", Header: map[string]string{"x-amz-checksum-crc32": "a\r\nx-amz-copy-source: b"}}, false},
+		"another's header":       {d6tpipe.RoleWrite, gateway.Request{Method: "PUT", Header: map[string]string{"host": "b"}}, false},
+	} {
+		g := write("alice/x/")
+		g.Role = c.role
+		c.request.Key = "a.csv"
+		_, err := p.Sign(t.Context(), g, c.request)
+		if c.allowed {
+			require.NoError(t, err, name)
+			continue
+		}
+		require.ErrorIs(t, err, gateway.ErrDenied, name)
+	}
+	u, err := p.Sign(t.Context(), write("alice/x/"), gateway.Request{Method: "PUT", Key: "a.csv", Header: map[string]string{"x-amz-checksum-crc64nvme": "AAAAAAAAAAA="}})
+	require.NoError(t, err)
+	status, _ := use(t, cfg, "PUT", u, "hello")
+	require.Equal(t, 403, status, "without the header that is signed")
+	inside.PublicEndpoint = "https://s3.example.com/folder"
+	_, err = gateway.NewPresigned(inside)
+	require.ErrorContains(t, err, "public endpoint")
+}
