@@ -62,6 +62,9 @@ type Config struct {
 	// ListingAge is how old a listing of a pipe may be before a pull has it made anew;
 	// 30 s, and never with a negative one: then each pull lists the storage itself.
 	ListingAge time.Duration
+	// AuditAge is for how long the audit log and the usage of pipes are kept; 365 days,
+	// and for ever with a negative one.
+	AuditAge time.Duration
 	// Registration says who may open an account; open.
 	Registration Registration
 	// Message is what users read when they connect.
@@ -141,6 +144,9 @@ func (c Config) WithDefaults() (Config, error) {
 		c.ListingAge = 30 * time.Second
 	}
 	c.ListingAge = max(c.ListingAge, 0)
+	if c.AuditAge == 0 {
+		c.AuditAge = 365 * 24 * time.Hour
+	}
 	if c.ShutdownTimeout == 0 {
 		c.ShutdownTimeout = 30 * time.Second
 	}

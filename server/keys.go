@@ -155,6 +155,24 @@ func RotateKey(ctx context.Context, c Config) (n int, err error) {
 	return n, err
 }
 
+// PruneKeys drops the old keys with which nothing in the database is sealed any more,
+// and returns how many these were. What backups that are older than the last rotation
+// have sealed cannot be opened afterwards, nor what another database has sealed with the
+// same file. Servers may run meanwhile; within ten minutes of a rotation it is refused,
+// because they may still be sealing with an old key.
+func PruneKeys(ctx context.Context, c Config) (n int, err error) {
+	err = c.withKeys(ctx, func(r *repo.Repo, keys *vault.Keys) error {
+		check, err := r.Meta(ctx, keyCheck)
+		if err != nil {
+			return err
+		}
+		dropped, err := keys.Prune(ctx, check, r.Sealed(ctx))
+		n = len(dropped)
+		return err
+	})
+	return n, err
+}
+
 // withKeys calls do with the repo and the keys of a server that need not run.
 func (c Config) withKeys(ctx context.Context, do func(r *repo.Repo, keys *vault.Keys) error) (err error) {
 	if c, err = c.ready(); err != nil {

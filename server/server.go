@@ -175,10 +175,21 @@ func (s *Server) reload(keys *vault.Keys) {
 	}
 }
 
-// cleanUp removes files of managed pipes that were removed a while ago.
+// cleanUp removes files of managed pipes that were removed a while ago, and old lines
+// of the audit log.
 func (s *Server) cleanUp(ctx context.Context) {
 	if err := s.cleanUpOnce(ctx, time.Now().Add(-keepRemoved)); err != nil && ctx.Err() == nil {
 		s.config.Log.Error("files of removed pipes could not be cleaned up", "error", err)
+	}
+	if s.config.AuditAge < 0 {
+		return
+	}
+	n, err := s.repo.Forget(ctx, time.Now().Add(-s.config.AuditAge))
+	switch {
+	case err != nil && ctx.Err() == nil:
+		s.config.Log.Error("old lines of the audit log could not be dropped", "error", err)
+	case n > 0:
+		s.config.Log.Info("dropped old lines of the audit log", "lines", n)
 	}
 }
 

@@ -457,3 +457,70 @@ func TestNewerDatabase(t *testing.T) {
 		r.run()()
 	})
 }
+
+// TestPruneKeys: an old key goes when nothing needs it, and not before.
+func TestPruneKeys(t *testing.T) {
+	r := &running{t: t, log: &bytes.Buffer{}, config: server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key")}}
+	stop := r.run()
+	me := r.user("me")
+	_, err := me.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p", Protocol: d6tpipe.ProtocolS3, Location: "b", Credentials: d6tpipe.Credentials{"aws_access_key_id": "id", "aws_secret_access_key": "canary"}})
+	require.NoError(t, err)
+	stop()
+	var before bytes.Buffer
+	require.NoError(t, server.Backup(t.Context(), r.config, &before))
+	_, err = server.RotateKey(t.Context(), r.config)
+	require.NoError(t, err)
+	_, err = server.PruneKeys(t.Context(), r.config)
+	require.ErrorContains(t, err, "wait")
+	long := time.Now().Add(-11 * time.Minute)
+	require.NoError(t, os.Chtimes(r.config.KeyFile, long, long))
+
+	old := r.config // what is sealed with the old key keeps it
+	old.Database = filepath.Join(t.TempDir(), "old.db")
+	require.NoError(t, server.Restore(t.Context(), old, bytes.NewReader(before.Bytes()), false))
+	n, err := server.PruneKeys(t.Context(), old)
+	require.NoError(t, err)
+	require.Zero(t, n)
+
+	n, err = server.PruneKeys(t.Context(), r.config)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	stop = r.run()
+	defer stop()
+	again := r.client("again")
+	_, err = again.Login(t.Context(), "me", "canary-password-me")
+	require.NoError(t, err)
+	set, err := again.Credentials(t.Context(), "p", d6tpipe.RoleRead, false)
+	require.NoError(t, err)
+	require.Equal(t, d6tpipe.Secret("canary"), set.Value("aws_secret_access_key"))
+	_, err = server.PruneKeys(t.Context(), old)
+	require.Error(t, err, "whose key is gone")
+}
+
+// TestAuditAge: what is older than the administrator wants is gone.
+func TestAuditAge(t *testing.T) {
+	r := &running{t: t, log: &bytes.Buffer{}, config: server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key"), AuditAge: -1}}
+	stop := r.run()
+	me := r.user("me")
+	_, err := me.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
+	require.NoError(t, err)
+	stop()
+	stop = r.run()
+	again := r.client("again")
+	_, err = again.Login(t.Context(), "me", "canary-password-me")
+	require.NoError(t, err)
+	events, err := again.Audit(t.Context())
+	require.NoError(t, err)
+	require.Len(t, events, 2, "all are kept")
+	stop()
+	r.config.AuditAge = time.Nanosecond
+	stop = r.run()
+	defer stop()
+	again = r.client("once-more")
+	_, err = again.Login(t.Context(), "me", "canary-password-me")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		events, err := again.Audit(t.Context())
+		return err == nil && len(events) == 0
+	}, 20*time.Second, 50*time.Millisecond)
+}

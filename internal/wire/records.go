@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/catalog"
@@ -31,7 +32,7 @@ func (h *handler) records(w http.ResponseWriter, r *http.Request, path string, r
 		return t.record, allow(w, r, http.MethodPatch)
 	case len(rest) == 2 && rest[1] == "analytics" && path == catalog.Pipes:
 		t.path += "/" + rest[0] + "/analytics"
-		return t.collection, allow(w, r, http.MethodGet)
+		return t.page("before", "limit"), allow(w, r, http.MethodGet)
 	case len(rest) == 2 && rest[1] == "urls" && path == catalog.Pipes:
 		t.path += "/" + rest[0] + "/urls"
 		return t.collection, allow(w, r, http.MethodPost)
@@ -69,7 +70,7 @@ func (h *handler) audit(w http.ResponseWriter, r *http.Request, rest []string) (
 	if len(rest) > 0 {
 		return nil, d6tpipe.ErrNotFound
 	}
-	return target{handler: h, w: w, r: r, path: "audit"}.collection, allow(w, r, http.MethodGet)
+	return target{handler: h, w: w, r: r, path: "audit"}.page("pipe", "remote", "before", "limit"), allow(w, r, http.MethodGet)
 }
 
 // A target is a request and the resource that it is about.
@@ -104,6 +105,33 @@ func (t target) collection(ctx context.Context) (answer, error) {
 		if page = next; page == "" {
 			return answer{status: http.StatusOK, body: append(list, ']')}, nil
 		}
+	}
+}
+
+// page lists a part of what is too long for one answer: which one say the parameters
+// of the query that have these names. An answer is a list like any other; whoever wants
+// more asks for what comes before its last row.
+func (t target) page(names ...string) call {
+	return func(ctx context.Context) (answer, error) {
+		s, err := t.session(ctx, catalog.Get)
+		if err != nil {
+			return answer{}, err
+		}
+		asked := url.Values{}
+		for name, values := range t.r.URL.Query() {
+			if slices.Contains(names, name) {
+				asked.Set(name, values[0])
+			}
+		}
+		rows, _, err := s.List(ctx, t.path, asked.Encode())
+		if err != nil {
+			return answer{}, err
+		}
+		if rows == nil {
+			rows = []json.RawMessage{}
+		}
+		body, err := json.Marshal(rows)
+		return answer{status: http.StatusOK, body: body}, err
 	}
 }
 

@@ -39,8 +39,9 @@ type Registration struct {
 // with Create) and "pipes/<name>/credentials" (Do with Get; the query is the
 // body, {"role": "read", "renew": true}). Others answer [d6tpipe.ErrNotFound] where
 // there are none: "<collection>/<name>/owner" (Update), "pipes/<name>/analytics"
-// (List), "pipes/<name>/urls" (Create), "groups" with names of two segments and
-// "groups/<organisation>/<team>/members", "audit" (List), and
+// (List, and the page is a query with before and limit), "pipes/<name>/urls" (Create), "groups" with names of two segments and
+// "groups/<organisation>/<team>/members", "audit" (List, and
+// the page is a query with pipe, remote, before and limit), and
 // "accounts/<user>/token" (Create).
 type Session interface {
 	catalog.Backend

@@ -3,6 +3,7 @@ package repo
 import (
 	"context"
 	"errors"
+	"iter"
 	"strings"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
@@ -25,6 +26,9 @@ func Meta(ctx context.Context, d *db.DB, key string) (value string, err error) {
 	})
 	return value, err
 }
+
+// Meta is the function of this name, of the repo's database.
+func (r *Repo) Meta(ctx context.Context, key string) (string, error) { return Meta(ctx, r.o.DB, key) }
 
 // FirstMeta remembers a value, unless somebody was faster, and returns what is
 // remembered now.
@@ -105,6 +109,34 @@ func (r *Repo) Reseal(ctx context.Context) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// Sealed are all values that are sealed, for who wants to know with which keys.
+func (r *Repo) Sealed(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, column := range allSealed {
+			for after := ""; ; {
+				var values [][2]string
+				err := r.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+					values, err = pairs(ctx, tx, column.list, after)
+					return err
+				})
+				if err != nil {
+					yield("", err)
+					return
+				}
+				for _, v := range values {
+					after = v[0]
+					if !yield(v[1], nil) {
+						return
+					}
+				}
+				if len(values) == 0 {
+					break
+				}
+			}
+		}
+	}
 }
 
 // resealPage works on what follows after, and returns the last id, "" at the end.

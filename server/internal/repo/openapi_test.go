@@ -158,6 +158,8 @@ alice PUT remotes/store/ {"name":"store","protocol":"s3","location":"depot2"}
 alice PATCH remotes/store/ {"location":"depot3"}
 alice GET pipes/own/analytics/
 bob GET pipes/own/analytics/
+alice GET pipes/own/analytics/?limit=1
+alice GET pipes/own/analytics/?limit=x
 alice GET pipes/own/files/
 alice GET pipes/free/files/
 alice POST pipes/free/files/
@@ -184,6 +186,10 @@ alice GET pipes/own/permissions/
 bob DELETE groups/acme/data/
 alice DELETE groups/acme/data/
 alice GET audit/
+alice GET audit/?limit=2&pipe=own
+alice GET audit/?limit=0
+alice GET audit/?before=x
+alice GET audit/?pipe=a&remote=b
 - GET audit/
 bob POST accounts/bob/token/
 alice POST accounts/bob/token/

@@ -467,7 +467,8 @@ func TestAudit(t *testing.T) {
 		require.NoError(t, err)
 		events, err := owner.Audit(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, d6tpipe.AuditEvent{Time: w.clock.Now(), Actor: "other", Peer: "192.0.2.1", Action: "credentials", Kind: "pipes", Name: "p", Detail: "read"}, events[0])
+		require.NotEmpty(t, events[0].ID)
+		require.Equal(t, d6tpipe.AuditEvent{ID: events[0].ID, Time: w.clock.Now(), Actor: "other", Peer: "192.0.2.1", Action: "credentials", Kind: "pipes", Name: "p", Detail: "read"}, events[0])
 		var lines []string
 		for _, e := range events {
 			lines = append(lines, e.Actor+" "+e.Action+" "+e.Kind+" "+e.Name+" "+e.Detail)

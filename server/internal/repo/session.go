@@ -20,30 +20,31 @@ type session struct {
 var _ wire.Session = (*session)(nil)
 
 // List lists a collection, or what lies below a record: all of it, as it is at one
-// moment, because the answer to a request has no pages either.
-func (s *session) List(ctx context.Context, path, _ string) (rows []json.RawMessage, next string, err error) {
+// moment, because the answer to a request has no pages either. The audit log and
+// analytics have: page is the query that says which.
+func (s *session) List(ctx context.Context, path, page string) (rows []json.RawMessage, next string, err error) {
 	r := parse(path, "")
 	err = s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
-		rows, err = s.list(ctx, tx, r)
+		rows, err = s.list(ctx, tx, r, page)
 		return err
 	})
 	return rows, "", err
 }
 
-func (s *session) list(ctx context.Context, tx db.Tx, r resource) ([]json.RawMessage, error) {
+func (s *session) list(ctx context.Context, tx db.Tx, r resource, page string) ([]json.RawMessage, error) {
 	switch {
 	case r.isRecord() && r.name == "":
 		return s.records(ctx, tx, r.kind)
 	case r.isRecord() && r.sub == "permissions":
 		return s.permissions(ctx, tx, r)
 	case r.kind == catalog.Pipes && r.sub == "analytics":
-		return s.analytics(ctx, tx, r)
+		return s.analytics(ctx, tx, r, page)
 	case r.kind == "groups" && r.sub == "members":
 		return s.members(ctx, tx, r.name)
 	case r.kind == "groups" && r.sub == "":
 		return s.teams(ctx, tx)
 	case r.kind == "audit":
-		return s.audited(ctx, tx)
+		return s.audited(ctx, tx, page)
 	}
 	return nil, d6tpipe.ErrNotFound
 }
