@@ -197,7 +197,7 @@ func TestProofKills(t *testing.T) {
 	dbtest.EachURL(t, func(t *testing.T, url string) {
 		t.Parallel()
 		const rounds = 100 // in one world; then the next begins
-		total := scaled(6, 1000)
+		total := scaled(5, 1000)
 		changes := 0
 		for done := 0; done < total; done += rounds {
 			if done > 0 {

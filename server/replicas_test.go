@@ -285,7 +285,7 @@ func TestProofReplicas(t *testing.T) {
 	dying.Store(math.MaxInt64)
 	urls := r.urls()
 	mayFail := func(url string) bool { i := dying.Load(); return i < int64(len(urls)) && urls[i] == url }
-	changes, rounds := 0, scaled(4, 200)
+	changes, rounds := 0, scaled(2, 200)
 	for round := range rounds {
 		acked, stop := w.load(func(w *writer, c *change) error { return w.insist(t.Context(), c, mayFail) })
 		work := func() { // until all have had their turn
