@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -81,4 +82,44 @@ func TestQueriesThatAreMadeUp(t *testing.T) {
 	}
 	require.LessOrEqual(t, db.Known(d), 128)
 	require.Positive(t, db.Known(d))
+}
+
+// A query outside of transactions sees what is committed, says what goes wrong in it,
+// and is no way around the rules of those.
+func TestQuery(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := t.Context()
+		var got []int64
+		read := func(rows *sql.Rows) error {
+			got = nil
+			for rows.Next() {
+				var n int64
+				if err := rows.Scan(&n); err != nil {
+					return err
+				}
+				got = append(got, n)
+			}
+			return nil // what failed is no business of who reads
+		}
+		const atLeast = `SELECT n FROM usage WHERE n >= $1 ORDER BY n`
+		require.NoError(t, d.Query(ctx, read, atLeast, 0))
+		require.Empty(t, got)
+		require.NoError(t, write(ctx, d, counter, count))
+		for from, want := range map[int][]int64{0: {1}, 1: {1}, 2: nil} {
+			require.NoError(t, d.Query(ctx, read, atLeast, from))
+			require.Equal(t, want, got)
+		}
+		require.ErrorIs(t, d.Query(ctx, func(*sql.Rows) error { return errOurs }, atLeast, 0), errOurs)
+		require.Error(t, d.Query(ctx, read, `SELECT nothing FROM usage`))
+		require.ErrorIs(t, d.Query(ctx, read, atLeast, []int{1}), db.ErrArgument)
+		require.NoError(t, write(ctx, d, `INSERT INTO usage VALUES ('r2', '2026-11-25', 'pull', 0)`))
+		require.Error(t, d.Query(ctx, read, `SELECT abs(-9223372036854775806 - 2 * (1 - n)) FROM usage`), "the second row fails")
+		require.ErrorIs(t, d.Read(ctx, func(ctx context.Context, tx db.Tx) error {
+			return d.Query(ctx, read, atLeast, 0)
+		}), db.ErrNested)
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		require.ErrorIs(t, d.Query(ended, read, atLeast, 0), context.Canceled)
+		require.EqualValues(t, 1, number(t, d, counted), "all is as it was")
+	})
 }

@@ -43,7 +43,15 @@ const (
 // after its connection was lost, so it must not change anything outside that a
 // second call does not set right.
 func (d *DB) Read(ctx context.Context, fn func(context.Context, Tx) error) error {
-	return d.run(ctx, job{pool: d.reads, opts: d.read, known: d.known, fn: fn})
+	j := job{pool: d.reads, opts: d.read, known: d.known, fn: fn}
+	return d.run(ctx, func(attempt int) (bool, error) { return d.once(ctx, j, attempt) })
+}
+
+// Query calls fn with the rows of one statement that reads. It is what [DB.Read] is,
+// for who asks once: a single statement sees one snapshot without a transaction, and
+// so takes a third of the messages to the database. The rows are closed afterwards.
+func (d *DB) Query(ctx context.Context, fn func(*sql.Rows) error, query string, args ...any) error {
+	return d.run(ctx, func(int) (bool, error) { return d.query(ctx, fn, query, args) })
 }
 
 // Write calls fn with a transaction that can write, as if there were no other at
@@ -55,7 +63,8 @@ func (d *DB) Read(ctx context.Context, fn func(context.Context, Tx) error) error
 // An error of the commit itself, such as a lost connection, leaves it open
 // whether the transaction took place.
 func (d *DB) Write(ctx context.Context, fn func(context.Context, Tx) error) error {
-	return d.run(ctx, job{pool: d.writes, opts: d.write, begin: d.beginWrite, fn: fn})
+	j := job{pool: d.writes, opts: d.write, begin: d.beginWrite, fn: fn}
+	return d.run(ctx, func(attempt int) (bool, error) { return d.once(ctx, j, attempt) })
 }
 
 // job is a transaction to carry out.
@@ -67,10 +76,10 @@ type job struct {
 	fn    func(context.Context, Tx) error
 }
 
-// run tries a job until it comes through, fails by itself, or is out of attempts.
-func (d *DB) run(ctx context.Context, j job) error {
+// run tries something until it comes through, fails by itself, or is out of attempts.
+func (d *DB) run(ctx context.Context, once func(attempt int) (again bool, err error)) error {
 	for attempt := 1; ; attempt++ {
-		again, err := d.once(ctx, j, attempt)
+		again, err := once(attempt)
 		switch {
 		case err == nil:
 			return nil
@@ -114,6 +123,32 @@ func (d *DB) once(ctx context.Context, j job, attempt int) (again bool, err erro
 	}
 	err = tx.Commit()
 	return d.conflict(err), err
+}
+
+// query tries a query one time, and reports whether it may go better again.
+func (d *DB) query(ctx context.Context, fn func(*sql.Rows) error, query string, args []any) (again bool, err error) {
+	if d.isWithin(ctx) {
+		return false, ErrNested
+	}
+	rows, err := d.ask(ctx, query, stored(args))
+	if err != nil {
+		return d.conflict(err) || d.lost(err), err
+	}
+	defer rows.Close()
+	err = fn(rows)
+	if failed := rows.Err(); failed != nil { // fn may have made its own error of it, or none
+		return d.conflict(failed) || d.lost(failed), failed
+	}
+	return false, err
+}
+
+// ask sends a query outside of any transaction.
+func (d *DB) ask(ctx context.Context, query string, args []any) (*sql.Rows, error) {
+	d.known.learn(ctx, []string{query})
+	if s := d.known.find(query); s != nil {
+		return s.QueryContext(ctx, args...)
+	}
+	return d.reads.QueryContext(ctx, query, args...)
 }
 
 // pause waits before the next attempt, longer each time and never as long as

@@ -186,19 +186,21 @@ func (r *Repo) rehash(ctx context.Context, u user, old, password string) error {
 
 // Open returns the session of a token's holder.
 func (r *Repo) Open(ctx context.Context, token string) (wire.Session, error) {
-	if token == "" {
-		return &session{Repo: r}, nil
-	}
 	s := &session{Repo: r}
-	err := r.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT id, username, email, is_admin FROM users WHERE token_hash = $1`, vault.Hash(d6tpipe.Secret(token))).
-			Scan(&s.user.id, &s.user.name, &s.user.email, &s.user.admin)
-	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, d6tpipe.ErrUnauthorized
+	if token == "" {
+		return s, nil
+	}
+	err := r.o.DB.Query(ctx, func(rows *sql.Rows) error {
+		if !rows.Next() { // or it failed, which Query says
+			return d6tpipe.ErrUnauthorized
+		}
+		return rows.Scan(&s.user.id, &s.user.name, &s.user.email, &s.user.admin)
+	}, `SELECT id, username, email, is_admin FROM users WHERE token_hash = $1`, vault.Hash(d6tpipe.Secret(token)))
+	if err != nil {
+		return nil, err
 	}
 	r.o.Seen(ctx, s.user.name)
-	return s, err
+	return s, nil
 }
 
 // WhoAmI returns the caller's name.

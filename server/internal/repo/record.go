@@ -3,6 +3,7 @@ package repo
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,8 +24,8 @@ var secrets = []string{"credentials", "readCredentials", "writeCredentials"}
 func secretsPlace(id string) vault.Place { return vault.Place{Record: id, Field: "credentials"} }
 
 // records lists what the caller may read, by name.
-func (s *session) records(ctx context.Context, tx db.Tx, kind string) ([]json.RawMessage, error) {
-	found, err := s.reachable(ctx, tx, kind)
+func (s *session) records(ctx context.Context, kind string) ([]json.RawMessage, error) {
+	found, err := s.reachable(ctx, kind)
 	if err != nil {
 		return nil, err
 	}
@@ -44,28 +45,26 @@ type ranked struct {
 }
 
 // reachable returns the records of which the caller may read something, by name.
-func (s *session) reachable(ctx context.Context, tx db.Tx, kind string) ([]ranked, error) {
-	rows, err := tx.QueryContext(ctx, reachable, s.user.id, s.today(), kind)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var found []ranked
-	at := map[string]int{} // by id
-	for rows.Next() {
-		x := ranked{row: row{kind: kind}}
-		if err := rows.Scan(&x.name, &x.id, &x.shown, &x.sealed, &x.managed, &x.has); err != nil {
-			return nil, err
+func (s *session) reachable(ctx context.Context, kind string) (found []ranked, err error) {
+	err = s.o.DB.Query(ctx, func(rows *sql.Rows) error {
+		found = nil
+		at := map[string]int{} // by id
+		for rows.Next() {
+			x := ranked{row: row{kind: kind}}
+			if err := rows.Scan(&x.name, &x.id, &x.shown, &x.sealed, &x.managed, &x.has); err != nil {
+				return err
+			}
+			if i, again := at[x.id]; again {
+				found[i].has = max(found[i].has, x.has)
+				continue
+			}
+			at[x.id] = len(found)
+			found = append(found, x)
 		}
-		if i, again := at[x.id]; again {
-			found[i].has = max(found[i].has, x.has)
-			continue
-		}
-		at[x.id] = len(found)
-		found = append(found, x)
-	}
+		return rows.Err()
+	}, reachable, s.user.id, s.today(), kind)
 	slices.SortFunc(found, func(a, b ranked) int { return strings.Compare(a.name, b.name) })
-	return found, rows.Err()
+	return found, err
 }
 
 func (s *session) get(ctx context.Context, tx db.Tx, r resource) (json.RawMessage, error) {

@@ -24,6 +24,10 @@ var _ wire.Session = (*session)(nil)
 // analytics have: page is the query that says which.
 func (s *session) List(ctx context.Context, path, page string) (rows []json.RawMessage, next string, err error) {
 	r := parse(path, "")
+	if r.isRecord() && r.name == "" {
+		rows, err = s.records(ctx, r.kind)
+		return rows, "", err
+	}
 	err = s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
 		rows, err = s.list(ctx, tx, r, page)
 		return err
@@ -33,8 +37,6 @@ func (s *session) List(ctx context.Context, path, page string) (rows []json.RawM
 
 func (s *session) list(ctx context.Context, tx db.Tx, r resource, page string) ([]json.RawMessage, error) {
 	switch {
-	case r.isRecord() && r.name == "":
-		return s.records(ctx, tx, r.kind)
 	case r.isRecord() && r.sub == "permissions":
 		return s.permissions(ctx, tx, r)
 	case r.kind == catalog.Pipes && r.sub == "analytics":

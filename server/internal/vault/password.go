@@ -20,14 +20,18 @@ const MaxPassword = 1024
 // HasherOptions are for [NewHasher]; the zero value is the default.
 type HasherOptions struct {
 	Cost    Cost // of new hashes; old ones say their own
-	Workers int  // hashes at once; half the cores if 0, at least 1
+	Workers int  // hashes at once; half the cores if 0, at least 1 and at most 4
 	Queue   int  // calls that may wait besides; 64 if 0, none if negative
 }
+
+// mostWorkers bounds the memory of logins on large machines: each takes 19 MiB, and as
+// much again before it is collected. Four are a hundred logins in a second.
+const mostWorkers = 4
 
 func (o HasherOptions) withDefaults() HasherOptions {
 	o.Cost = o.Cost.withDefaults()
 	if o.Workers == 0 {
-		o.Workers = max(1, runtime.GOMAXPROCS(0)/2)
+		o.Workers = min(max(1, runtime.GOMAXPROCS(0)/2), mostWorkers)
 	}
 	if o.Queue == 0 {
 		o.Queue = 64
