@@ -2,7 +2,10 @@ module github.com/d6t/d6tpipe-go/bench
 
 go 1.26.5
 
-require github.com/d6t/d6tpipe-go v0.0.0
+require (
+	github.com/d6t/d6tpipe-go v0.0.0
+	golang.org/x/crypto v0.57.0
+)
 
 require (
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
@@ -24,7 +27,6 @@ require (
 	github.com/zalando/go-keyring v0.2.8 // indirect
 	github.com/zeebo/xxh3 v1.1.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/crypto v0.57.0 // indirect
 	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.48.0 // indirect
