@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,30 +14,97 @@ import (
 
 // newPassword asks for a password twice when in is a terminal, without showing
 // it, and reads one line otherwise.
-func newPassword(in io.Reader, out io.Writer) (string, error) {
-	f, ok := in.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+func newPassword(ctx context.Context, in io.Reader, out io.Writer) (string, error) {
+	if !isTerminal(in) {
 		return readLine(in)
 	}
-	var words [2]string
-	for i, prompt := range []string{"Password: ", "Again: "} {
-		if _, err := fmt.Fprint(out, prompt); err != nil {
-			return "", err
-		}
-		word, err := term.ReadPassword(int(f.Fd()))
-		_, _ = fmt.Fprintln(out) // the line that was not echoed
-		if err != nil {
-			return "", fmt.Errorf("read the password: %w", err)
-		}
-		words[i] = string(word)
+	first, err := askHidden(ctx, in, out, "Password: ")
+	if err != nil {
+		return "", err
 	}
+	again, err := askHidden(ctx, in, out, "Again: ")
 	switch {
-	case words[0] != words[1]:
+	case err != nil:
+		return "", err
+	case first != again:
 		return "", errors.New("the two passwords differ")
-	case words[0] == "":
+	case first == "":
 		return "", errNoPassword
 	}
-	return words[0], nil
+	return first, nil
+}
+
+// askSecret is for what is known elsewhere, such as the password of an account: it
+// asks once.
+func askSecret(ctx context.Context, in io.Reader, out io.Writer, question string) (string, error) {
+	if !isTerminal(in) {
+		return readLine(in)
+	}
+	word, err := askHidden(ctx, in, out, question)
+	if err == nil && word == "" {
+		err = errors.New("nothing was typed")
+	}
+	return word, err
+}
+
+// askHidden asks on a terminal for what nobody is to see.
+func askHidden(ctx context.Context, in io.Reader, out io.Writer, question string) (string, error) {
+	return prompt(ctx, in, out, question, func(f *os.File) (string, error) {
+		defer func() { _, _ = fmt.Fprintln(out) }() // the line that was not echoed
+		word, err := term.ReadPassword(int(f.Fd()))
+		return string(word), err
+	})
+}
+
+// askLine asks on a terminal for a line.
+func askLine(ctx context.Context, in io.Reader, out io.Writer, question string) (string, error) {
+	return prompt(ctx, in, out, question, func(f *os.File) (string, error) {
+		var line []byte
+		for one := make([]byte, 1); ; { // what follows the line is for the next question
+			if _, err := f.Read(one); err != nil {
+				return "", err
+			}
+			if one[0] == '\n' {
+				return strings.TrimSuffix(string(line), "\r"), nil
+			}
+			line = append(line, one[0])
+		}
+	})
+}
+
+// prompt reads an answer from the terminal, until ctx ends. Nothing can stop the
+// reading itself: it is left behind, and the terminal is as it was.
+func prompt(ctx context.Context, in io.Reader, out io.Writer, question string, read func(*os.File) (string, error)) (string, error) {
+	f, ok := in.(*os.File)
+	if !ok || !isTerminal(in) {
+		return "", errors.New("there is no terminal to ask on")
+	}
+	state, err := term.GetState(int(f.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("ask on the terminal: %w", err)
+	}
+	if _, err := fmt.Fprint(out, question); err != nil {
+		return "", err
+	}
+	type answer struct {
+		text string
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		text, err := read(f)
+		answers <- answer{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		_, _ = fmt.Fprintln(out)
+		return "", errors.Join(ctx.Err(), term.Restore(int(f.Fd()), state))
+	case a := <-answers:
+		if a.err != nil {
+			return "", fmt.Errorf("read the answer: %w", a.err)
+		}
+		return a.text, nil
+	}
 }
 
 var errNoPassword = errors.New("there is no password")

@@ -28,7 +28,7 @@ terminal, or read as one line from standard input when that is none.`,
 			if admin.Email == "" {
 				return usage(c, errors.New("--email is missing"))
 			}
-			password, err := newPassword(c.InOrStdin(), c.ErrOrStderr())
+			password, err := newPassword(c.Context(), c.InOrStdin(), c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
