@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// A table is text in columns for people, with a head. A column whose head begins
+// A table is text in columns for people, with a head or, made without, none. A column whose head begins
 // with ">" has its text at the right. On a terminal that is too narrow the widest
 // columns are cut; elsewhere, as in a pipe, nothing is.
 type table struct {
@@ -36,11 +36,14 @@ func (t *table) print(w io.Writer) error {
 	if len(t.rows) == 0 {
 		return nil
 	}
-	heads, right := make([]string, len(t.heads)), make([]bool, len(t.heads))
+	heads, right := make([]string, len(t.heads)), make([]bool, len(t.rows[0]))
 	for i, head := range t.heads {
 		heads[i], right[i] = strings.TrimPrefix(head, rightMarker), strings.HasPrefix(head, rightMarker)
 	}
-	rows := append([][]string{heads}, t.rows...)
+	rows := t.rows
+	if len(heads) > 0 {
+		rows = append([][]string{heads}, rows...)
+	}
 	widths := fit(columnWidths(rows), terminalWidth(w))
 	out := bufio.NewWriter(w)
 	for _, row := range rows {
