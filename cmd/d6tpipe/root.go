@@ -68,7 +68,13 @@ func newRoot() *cobra.Command {
 		}
 	}
 	in(groupCatalog, newPipes(p))
-	in(groupSelf, newWhoAmI(p))
+	in(groupSelf,
+		newProfiles(p),
+		newRegister(p),
+		newLogin(p),
+		newLogout(p),
+		newUnregister(p),
+		newWhoAmI(p))
 	in(groupServer, newServe())
 	root.AddCommand(newVersion(p))
 	p.flags(root)

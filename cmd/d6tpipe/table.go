@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// A table is text in columns for people, with a head or, made without, none. A column whose head begins
-// with ">" has its text at the right. On a terminal that is too narrow the widest
-// columns are cut; elsewhere, as in a pipe, nothing is.
+// A table is text in columns for people, with a head or, made without, none. A
+// column whose head begins with ">" has its text at the right. On a terminal that
+// is too narrow the widest columns are cut; elsewhere, as in a pipe, nothing is.
 type table struct {
 	heads []string
 	rows  [][]string
