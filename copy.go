@@ -15,14 +15,16 @@ type CopyOptions struct {
 
 // CopyReport tells what [CopyCatalog] or [ImportTinyDB] did with each record,
 // remotes first.
-type CopyReport struct{ Records []RecordResult }
+type CopyReport struct {
+	Records []RecordResult `json:"records"`
+}
 
 // RecordResult is the fate of one record.
 type RecordResult struct {
-	Collection string // "remotes" or "pipes"
-	Name       string
-	Status     RecordStatus
-	Reason     string // what is left out, or why it failed; may be empty
+	Collection string       `json:"collection"` // "remotes" or "pipes"
+	Name       string       `json:"name"`
+	Status     RecordStatus `json:"status"`
+	Reason     string       `json:"reason,omitempty"` // what is left out, or why it failed; may be empty
 }
 
 // RecordStatus is what became of a record.

@@ -57,6 +57,9 @@ func Decode[T Record](cfg Config, settings T) (T, error) {
 	return settings, err
 }
 
+// Encoded reports whether any field of settings is encrypted, as [Encode] does it.
+func Encoded[T Record](settings T) bool { return settings.sealed() }
+
 // seal lets do work on the fields of settings.
 func seal(cfg Config, settings any, do func(s *sealer, f *sealedFields) error) error {
 	var f sealedFields
@@ -407,5 +410,7 @@ func (r RemoteSettings) sealed() bool {
 }
 
 func anySealed(sets ...Credentials) bool {
-	return slices.ContainsFunc(sets, sealedSet)
+	return slices.ContainsFunc(sets, func(set Credentials) bool {
+		return sealedSet(set) || sealedSet(set.For(RoleRead)) || sealedSet(set.For(RoleWrite))
+	})
 }

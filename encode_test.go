@@ -65,6 +65,29 @@ func TestEncode(t *testing.T) {
 	require.ErrorContains(t, err, "key")
 }
 
+// TestEncoded: each field that can be encrypted tells that the record is.
+func TestEncoded(t *testing.T) {
+	p, r := sealedPipe(), sealedRemote()
+	require.False(t, d6tpipe.Encoded(p))
+	require.False(t, d6tpipe.Encoded(r))
+	for _, p := range []d6tpipe.PipeSettings{
+		{Name: "a", Location: p.Location}, {Name: "a", Settings: p.Settings}, {Name: "a", ReadParams: p.ReadParams},
+		{Name: "a", Credentials: p.Credentials}, {Name: "a", ReadCredentials: r.ReadCredentials}, {Name: "a", WriteCredentials: r.ReadCredentials},
+	} {
+		sealed, err := d6tpipe.Encode(sealing, p)
+		require.NoError(t, err)
+		require.True(t, d6tpipe.Encoded(sealed), "%v", p)
+	}
+	for _, r := range []d6tpipe.RemoteSettings{
+		{Name: "a", Location: r.Location}, {Name: "a", Settings: r.Settings}, {Name: "a", ReadParams: p.ReadParams},
+		{Name: "a", ReadCredentials: r.ReadCredentials}, {Name: "a", WriteCredentials: r.WriteCredentials},
+	} {
+		sealed, err := d6tpipe.Encode(sealing, r)
+		require.NoError(t, err)
+		require.True(t, d6tpipe.Encoded(sealed), "%v", r)
+	}
+}
+
 func TestDecodeWithAnotherKey(t *testing.T) {
 	p, err := d6tpipe.Encode(sealing, sealedPipe())
 	require.NoError(t, err)

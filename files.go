@@ -176,13 +176,13 @@ func (p *Pipe) where(ctx context.Context, role Role, renew bool) (Storage, time.
 		set, expires, err := o.CredentialSource(ctx, role, renew)
 		where.Credentials = set.For(role)
 		if err == nil && expires.IsZero() {
-			expires = where.Credentials.expires()
+			expires = where.Credentials.Expires()
 		}
 		return where, expires, err
 	case o.Credentials != nil:
 		where.Credentials = o.Credentials.For(role)
 	}
-	return where, where.Credentials.expires(), nil
+	return where, where.Credentials.Expires(), nil
 }
 
 // hasReadCredentials tells a remote that lets everybody in from one whose write

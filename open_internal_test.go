@@ -190,10 +190,10 @@ func TestCredentialsExpire(t *testing.T) {
 		{"expiration": "2026-11-24T12:00:00Z"}, {"Expiration": "2026-11-24T13:00:00+01:00"}, {"expires": at.Unix()},
 		{"expires_at": json.Number("1795521600")}, {"expiry": "1795521600"},
 	} {
-		require.True(t, at.Equal(c.expires()), "%v", c.expires())
+		require.True(t, at.Equal(c.Expires()), "%v", c.Expires())
 	}
 	for _, c := range []Credentials{nil, {}, {"expiration": ""}, {"expires": "tomorrow"}, {"expires": -1}, {"expires": nil}} {
-		require.True(t, c.expires().IsZero())
+		require.True(t, c.Expires().IsZero())
 	}
 }
 

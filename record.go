@@ -21,6 +21,7 @@ type Record interface {
 	key() string                      // its name
 	checkSecrets() error              // refuses what printing made of a secret
 	reveal() (json.RawMessage, error) // its JSON with secrets in clear, for the wire and the file
+	sealed() bool                     // whether a field is encrypted
 }
 
 // checkName applies the rule for the names of remotes and pipes: letters,

@@ -78,10 +78,10 @@ func (c Credentials) Value(name string) Secret {
 	}
 }
 
-// expires returns when the credentials run out, zero when they do not say: under
+// Expires returns when the credentials run out, zero when they do not say: under
 // one of the names that STS and its kin use, as a time of RFC 3339 or in seconds
 // since 1970.
-func (c Credentials) expires() time.Time {
+func (c Credentials) Expires() time.Time {
 	for _, name := range []string{"expiration", "Expiration", "expires", "expires_at", "expiry"} {
 		text := string(c.Value(name))
 		if at, err := time.Parse(time.RFC3339, text); err == nil {
