@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
 )
 
 // pipeFirst makes the name of a pipe the first argument of a command, which run
@@ -51,12 +53,17 @@ func (p *program) pipeFirst(c *cobra.Command, n int, run func(c *cobra.Command, 
 
 // completePipes gives a shell the names of the pipes, if that is quick.
 func (p *program) completePipes(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return completeNames(p, c, d6tpipe.API.Pipes)
+}
+
+// completeNames gives a shell the names of records, if that is quick.
+func completeNames[T d6tpipe.Record](p *program, c *cobra.Command, of func(d6tpipe.API) *d6tpipe.Collection[T]) ([]string, cobra.ShellCompDirective) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(c.Context()), 2*time.Second)
 	defer stop()
 	api, err := p.api()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	names, _ := api.Pipes().Names(ctx) // a completion has nobody to tell an error
+	names, _ := of(api).Names(ctx) // a completion has nobody to tell an error
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

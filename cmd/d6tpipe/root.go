@@ -67,7 +67,10 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	in(groupCatalog, newPipes(p))
+	in(groupCatalog,
+		newRemotes(p),
+		newPipes(p),
+		newCredentials(p))
 	in(groupSelf,
 		newProfiles(p),
 		newRegister(p),
