@@ -70,7 +70,18 @@ func newRoot() *cobra.Command {
 	in(groupCatalog,
 		newRemotes(p),
 		newPipes(p),
+		newCreate(p),
+		newList(p),
+		newCatalog(p),
 		newCredentials(p))
+	in(groupShare,
+		newShare(p),
+		newUnshare(p),
+		newPermissions(p),
+		newGroups(p),
+		newTransfer(p),
+		newAudit(p),
+		newAnalytics(p))
 	in(groupSelf,
 		newProfiles(p),
 		newRegister(p),
