@@ -179,7 +179,7 @@ func readValue(c *cobra.Command, from string) (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", inputName(from), err)
 	}
-	return json.Marshal(docs[0])
+	return encodeJSON(docs[0])
 }
 
 // set sets a value of the object called in, or of the fields themselves.
@@ -202,7 +202,7 @@ func (f fields) merge(name string, values fields) error {
 	for key, value := range values {
 		object[key] = value
 	}
-	raw, err := json.Marshal(object)
+	raw, err := encodeJSON(object)
 	f[name] = raw
 	return err
 }
@@ -219,7 +219,7 @@ func (f fields) dropNulls() error {
 				delete(object, key)
 			}
 		}
-		raw, err := json.Marshal(object)
+		raw, err := encodeJSON(object)
 		if err != nil {
 			return err
 		}

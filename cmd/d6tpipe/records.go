@@ -213,6 +213,10 @@ func (n *noun[T]) update() *cobra.Command {
 		Example:           "  d6tpipe " + n.many + " update " + n.example + " --option region_name=eu-west-1\n  d6tpipe " + n.many + " update " + n.example + " --credentials new-keys.json",
 		ValidArgsFunction: n.complete,
 	}, "updated", func(w *writer[T], in fields) (T, error) {
+		if len(in) < 2 && !w.flags.keys.given() && !w.flags.encrypt { // the name alone
+			var none T
+			return none, usage(w.c, errors.New("there is nothing to change; say what with flags or --file"))
+		}
 		current, err := n.collection(w.api).Get(w.c.Context(), in.text("name"))
 		if err != nil {
 			return current, err
@@ -373,7 +377,7 @@ func (w *writer[T]) checkUpdate(in fields, current T) error {
 // ownFields are the fields of a record that are not answers only, without its
 // credentials, which are not shown.
 func ownFields(r any) (fields, error) {
-	raw, err := json.Marshal(r)
+	raw, err := encodeJSON(r)
 	if err != nil {
 		return nil, err
 	}
@@ -483,7 +487,7 @@ func (w *writer[T]) addKeys(in, now fields) error {
 		sets := fields{}
 		sets.setIf("read", read)
 		sets.setIf("write", write)
-		in["credentials"], err = json.Marshal(sets)
+		in["credentials"], err = encodeJSON(sets)
 	}
 	return err
 }
@@ -515,7 +519,7 @@ func (w *writer[T]) decode(in fields) (r T, err error) {
 	if err := in.dropNulls(); err != nil {
 		return r, err
 	}
-	raw, err := json.Marshal(in)
+	raw, err := encodeJSON(in)
 	if err != nil {
 		return r, err
 	}

@@ -11,7 +11,11 @@ import (
 )
 
 func newServeAdmin(s *serving) *cobra.Command {
-	return group(&cobra.Command{Use: "admin", Short: "Accounts of administrators"}, newAdminCreate(s))
+	return group(&cobra.Command{
+		Use:     "admin",
+		Short:   "Accounts of administrators",
+		Example: "  d6tpipe serve admin create root --email root@example.com",
+	}, newAdminCreate(s))
 }
 
 func newAdminCreate(s *serving) *cobra.Command {

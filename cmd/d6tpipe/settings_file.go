@@ -200,7 +200,7 @@ func yamlScalar(b *bytes.Buffer, n *yaml.Node) error {
 	default:
 		return fmt.Errorf("line %d: values of the type %s are not understood", n.Line, tag)
 	}
-	raw, err := json.Marshal(value)
+	raw, err := encodeJSON(value)
 	if err != nil {
 		return fmt.Errorf("line %d: JSON has no such number", n.Line)
 	}
@@ -210,7 +210,13 @@ func yamlScalar(b *bytes.Buffer, n *yaml.Node) error {
 
 // quoted is a text as JSON.
 func quoted(text string) json.RawMessage {
+	raw, _ := encodeJSON(text) // a text can always be written
+	return raw
+}
+
+// encodeJSON is json.Marshal that leaves < and > alone.
+func encodeJSON(v any) (json.RawMessage, error) {
 	var b bytes.Buffer
-	_ = printJSON(&b, text, "") // a text can always be written
-	return bytes.TrimSpace(b.Bytes())
+	err := printJSON(&b, v, "")
+	return bytes.TrimSpace(b.Bytes()), err
 }

@@ -89,7 +89,7 @@ func credentialsFrom(c *cobra.Command, from, what string, protocol d6tpipe.Proto
 	if len(docs) != 1 {
 		return nil, fmt.Errorf("%s: credentials are one set of names and values", inputName(from))
 	}
-	return json.Marshal(docs[0])
+	return encodeJSON(docs[0])
 }
 
 func keysFromVariables(protocol d6tpipe.Protocol) (json.RawMessage, error) {
@@ -103,7 +103,7 @@ func keysFromVariables(protocol d6tpipe.Protocol) (json.RawMessage, error) {
 	if len(set) == 0 {
 		return nil, fmt.Errorf("there are no credentials in the environment: set %s", strings.Join(names, ", "))
 	}
-	return json.Marshal(set)
+	return encodeJSON(set)
 }
 
 func keysFromTerminal(c *cobra.Command, what string, protocol d6tpipe.Protocol) (json.RawMessage, error) {
@@ -128,5 +128,5 @@ func keysFromTerminal(c *cobra.Command, what string, protocol d6tpipe.Protocol) 
 	if name == "" || word == "" {
 		return nil, errors.New("nothing was typed for the " + what)
 	}
-	return json.Marshal(map[string]string{id: name, secret: word})
+	return encodeJSON(map[string]string{id: name, secret: word})
 }
