@@ -244,9 +244,9 @@ func TestPresignedForms(t *testing.T) {
 	p, err := gateway.NewPresigned(inside)
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"endpoint_url": cfg.Endpoint, "region_name": "us-east-1"}, p.Place())
-	own, err := p.Own(t.Context())
+	own, err := p.Inside(t.Context(), read("alice/x/"))
 	require.NoError(t, err)
-	require.Equal(t, inside.Endpoint, own.Values["endpoint_url"], "the server's own way is not the users'")
+	require.Equal(t, inside.Endpoint, own["endpoint_url"], "the server's own way is not the users'")
 	upload := map[string]string{"uploadId": "x"}
 	for name, c := range map[string]struct {
 		role    d6tpipe.Role
