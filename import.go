@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,17 +32,14 @@ type ImportOptions struct {
 // replacing what is there. A copy appears whole or not at all. Two files of the
 // same base name are refused before anything is copied.
 func (p *LocalPipe) ImportFiles(ctx context.Context, files []string, o ImportOptions) error {
-	sources := make(map[string]string, len(files)) // key -> path
-	keys := make([]string, 0, len(files))
+	in := p.newImports(o)
 	for _, file := range files {
-		key := path.Join(o.Dir, filepath.Base(file))
-		if other, twice := sources[key]; twice {
-			return &Error{Op: "import", Name: file, Err: fmt.Errorf("%w: %s has the same name", ErrExists, other)}
+		if err := in.addFile(file); err != nil {
+			return err
 		}
-		sources[key] = file
-		keys = append(keys, key)
 	}
-	return p.importAll(ctx, keys, sources, o.Move)
+	_, err := in.copy(ctx)
+	return err
 }
 
 // ImportDir copies the regular files below dir into the pipe's folder, under
@@ -48,9 +47,61 @@ func (p *LocalPipe) ImportFiles(ctx context.Context, files []string, o ImportOpt
 // out. It is [ErrInvalid] when dir and the pipe's folder overlap: a copy could
 // take the place of a source that is still to come.
 func (p *LocalPipe) ImportDir(ctx context.Context, dir string, o ImportOptions) error {
-	sources := map[string]string{}
-	var keys []string
-	if err := p.checkImport(dir); err != nil {
+	in := p.newImports(o)
+	if err := in.addDir(ctx, dir); err != nil {
+		return err
+	}
+	_, err := in.copy(ctx)
+	return err
+}
+
+// Import is [LocalPipe.ImportFiles] for the files among paths and
+// [LocalPipe.ImportDir] for the folders, all checked before anything is copied: two
+// sources of one key are [ErrExists]. It returns the keys that were imported, sorted,
+// beside an error too.
+func (p *LocalPipe) Import(ctx context.Context, paths []string, o ImportOptions) (keys []string, err error) {
+	in := p.newImports(o)
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		switch {
+		case err != nil:
+			err = &Error{Op: "import", Name: path, Err: withKind(err)}
+		case info.IsDir():
+			err = in.addDir(ctx, path)
+		default:
+			err = in.addFile(path)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return in.copy(ctx)
+}
+
+// imports are the files that are to come into a pipe's folder.
+type imports struct {
+	pipe    *LocalPipe
+	o       ImportOptions
+	sources map[string]string // key -> path
+}
+
+func (p *LocalPipe) newImports(o ImportOptions) *imports {
+	return &imports{pipe: p, o: o, sources: map[string]string{}}
+}
+
+func (in *imports) addFile(file string) error { return in.add(filepath.Base(file), file) }
+
+func (in *imports) add(name, file string) error {
+	key := path.Join(in.o.Dir, name)
+	if other, twice := in.sources[key]; twice {
+		return &Error{Op: "import", Name: file, Err: fmt.Errorf("%w: %s has the same name", ErrExists, other)}
+	}
+	in.sources[key] = file
+	return nil
+}
+
+func (in *imports) addDir(ctx context.Context, dir string) error {
+	if err := in.pipe.checkImport(dir); err != nil {
 		return &Error{Op: "import", Name: dir, Err: withKind(err)}
 	}
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
@@ -66,15 +117,12 @@ func (p *LocalPipe) ImportDir(ctx context.Context, dir string, o ImportOptions) 
 		if err != nil {
 			return err
 		}
-		key := path.Join(o.Dir, filepath.ToSlash(rel))
-		sources[key] = name
-		keys = append(keys, key)
-		return ctx.Err()
+		return errors.Join(in.add(filepath.ToSlash(rel), name), ctx.Err())
 	})
 	if err != nil {
 		return &Error{Op: "import", Name: dir, Err: withKind(err)}
 	}
-	return p.importAll(ctx, keys, sources, o.Move)
+	return nil
 }
 
 func (p *LocalPipe) checkImport(dir string) error {
@@ -98,37 +146,43 @@ func (p *LocalPipe) checkImport(dir string) error {
 	return nil
 }
 
-// importAll checks all names, then copies file by file.
-func (p *LocalPipe) importAll(ctx context.Context, keys []string, sources map[string]string, move bool) error {
+// copy checks all names, then copies file by file, and returns what was copied.
+func (in *imports) copy(ctx context.Context) (done []string, err error) {
+	keys := slices.Sorted(maps.Keys(in.sources))
 	for _, key := range keys {
 		if err := storage.CheckKey(key); err != nil {
-			return &Error{Op: "import", Name: sources[key], Err: withKind(err)}
+			return nil, &Error{Op: "import", Name: in.sources[key], Err: withKind(err)}
 		}
 	}
-	return p.local("import into pipe", func(s *transfer.Sync) error {
-		return s.Alone(ctx, func() error { return p.copyAll(ctx, keys, sources, move) })
+	err = in.pipe.local("import into pipe", func(s *transfer.Sync) error {
+		return s.Alone(ctx, func() error {
+			done, err = in.copyAll(ctx, keys)
+			return err
+		})
 	})
+	return done, err
 }
 
 // copyAll copies the sources to their keys. No pull or push is at work meanwhile.
-func (p *LocalPipe) copyAll(ctx context.Context, keys []string, sources map[string]string, move bool) error {
-	if err := os.MkdirAll(p.dir, 0o777); err != nil {
-		return err
+func (in *imports) copyAll(ctx context.Context, keys []string) (done []string, err error) {
+	dir := in.pipe.dir
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
 	}
-	root, err := os.OpenRoot(p.dir)
+	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer root.Close()
-	if err := sweepImports(p.dir); err != nil {
-		return err
+	if err := sweepImports(dir); err != nil {
+		return nil, err
 	}
-	for _, key := range keys {
-		if err := importFile(ctx, root, key, sources[key], move); err != nil {
-			return fmt.Errorf("%q: %w", sources[key], err)
+	for i, key := range keys {
+		if err := importFile(ctx, root, key, in.sources[key], in.o.Move); err != nil {
+			return keys[:i], fmt.Errorf("%q: %w", in.sources[key], err)
 		}
 	}
-	return nil
+	return keys, nil
 }
 
 // importFile copies one file to key below root, and removes the source when it

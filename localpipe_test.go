@@ -116,6 +116,19 @@ func TestImport(t *testing.T) {
 	require.ErrorIs(t, err, d6tpipe.ErrRefused)
 	err = pipe.ImportFiles(t.Context(), []string{filepath.Join(outside, "missing")}, d6tpipe.ImportOptions{})
 	require.ErrorIs(t, err, d6tpipe.ErrNotFound)
+
+	require.NoError(t, os.WriteFile(x, []byte("again"), 0o644))
+	_, err = pipe.Import(t.Context(), []string{x, outside}, d6tpipe.ImportOptions{Dir: "all"})
+	require.ErrorIs(t, err, d6tpipe.ErrExists, "x.csv twice")
+	require.NoDirExists(t, filepath.Join(pipe.Dir(), "all"), "checked before anything is copied")
+	imported, err := pipe.Import(t.Context(), []string{filepath.Join(outside, "sub"), y}, d6tpipe.ImportOptions{Dir: "all"})
+	require.ErrorIs(t, err, d6tpipe.ErrNotFound)
+	require.Empty(t, imported)
+	require.NoError(t, os.Rename(x, filepath.Join(outside, "z.csv")))
+	imported, err = pipe.Import(t.Context(), []string{filepath.Join(outside, "z.csv"), filepath.Join(outside, "sub")}, d6tpipe.ImportOptions{Dir: "all"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"all/x.csv", "all/z.csv"}, imported)
+	require.Equal(t, "again", content(t, pipe, "all/z.csv"))
 	for key := range tree(t, pipe.Dir()) {
 		require.NotContains(t, key, ".d6tpipe", "nothing half-written stays")
 	}

@@ -2,6 +2,7 @@ package d6tpipe
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"slices"
@@ -79,14 +80,14 @@ const (
 
 // newReport adds t, which may be nil, to what the plan said.
 func (p *Pipe) newReport(plan *Plan, t *transfer.Report) Report {
-	r := Report{Pipe: p.Name(), Push: plan.Push, Missing: plan.Missing, Refused: plan.Refused, Unchanged: plan.Unchanged}
+	r := Report{Pipe: p.Name(), Push: plan.Push, Files: []FileResult{}, Missing: plan.Missing, Refused: plan.Refused, Unchanged: plan.Unchanged}
 	if t == nil {
 		r.Conflicts = plan.Conflicts()
 		return r
 	}
 	r.Moved, r.Bytes, r.Retries, r.Duration = t.Files, t.Bytes, t.Retries, t.Elapsed
 	r.Conflicts = t.Keys(transfer.StatusConflict)
-	r.Files = make([]FileResult, 0, len(t.Results))
+	r.Files = slices.Grow(r.Files, len(t.Results))
 	for _, f := range t.Results {
 		if slices.Contains(plan.Missing, f.Key) {
 			continue
@@ -97,6 +98,20 @@ func (p *Pipe) newReport(plan *Plan, t *transfer.Report) Report {
 		r.Readme, r.License = p.document(r.Files, "README.md"), p.document(r.Files, "LICENSE.md")
 	}
 	return r
+}
+
+// Failures returns what an error that matches [ErrPartial] tells of: the files that
+// did not go through, with Key, Status and Err set, and the names that cannot be used.
+// Of any other error there are none.
+func Failures(err error) (failed []FileResult, refused []Refusal) {
+	var partial *transfer.PartialError
+	if !errors.As(err, &partial) {
+		return nil, nil
+	}
+	for _, f := range partial.Failed {
+		failed = append(failed, FileResult{Key: f.Key, Status: StatusFailed, Err: withKind(f.Err)})
+	}
+	return failed, refusals(partial.Refused)
 }
 
 // document is the content of a file that the report has as pulled. It is for

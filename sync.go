@@ -2,7 +2,6 @@ package d6tpipe
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/d6t/d6tpipe-go/internal/glob"
@@ -188,21 +187,37 @@ func (p *Pipe) apply(ctx context.Context, s *transfer.Sync, plan *Plan) (report 
 	return report, err
 }
 
-// InSync reports whether the folder and the remote hold the same files: neither
-// a pull nor a push would move any, and none was deleted on one side only.
-func (p *Pipe) InSync(ctx context.Context) (same bool, err error) {
+// A PipeStatus is how the folder and the remote of a pipe stand to each other.
+type PipeStatus struct {
+	Pipe string `json:"pipe"`
+	// InSync says that neither a pull nor a push would move any file, and that none
+	// was deleted on one side only.
+	InSync bool `json:"in_sync"`
+	// Pull and Push are what either would do: of conflicts, both have a step.
+	Pull *Plan `json:"pull"`
+	Push *Plan `json:"push"`
+}
+
+// Status compares the folder with the remote, as they are now, by one look at each.
+// It takes no more than a role for reading, so that its Push shows what differs here
+// to those, too, who may not push it.
+func (p *Pipe) Status(ctx context.Context) (status PipeStatus, err error) {
+	status.Pipe = p.Name()
 	err = p.with(ctx, "compare", RoleRead, func(s *transfer.Sync) error {
-		for _, d := range []transfer.Direction{transfer.Pull, transfer.Push} {
-			plan, err := s.Plan(ctx, transfer.Request{Direction: d})
-			if err != nil {
-				return err
-			}
-			differs := func(s transfer.Step) bool { return s.Action != transfer.Adopt }
-			if same = !slices.ContainsFunc(plan.Steps, differs) && len(plan.Refused) == 0; !same {
-				return nil
-			}
+		pull, push, err := s.Compare(ctx)
+		if err != nil {
+			return err
 		}
+		status.InSync = !pull.Differs() && !push.Differs()
+		status.Pull, status.Push = p.newPlan(pull), p.newPlan(push)
 		return nil
 	})
-	return same, err
+	return status, err
+}
+
+// InSync reports whether the folder and the remote hold the same files: neither
+// a pull nor a push would move any, and none was deleted on one side only.
+func (p *Pipe) InSync(ctx context.Context) (bool, error) {
+	status, err := p.Status(ctx)
+	return status.InSync, err
 }

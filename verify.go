@@ -84,6 +84,7 @@ func (p *LocalPipe) Verify(ctx context.Context, o VerifyOptions) (report VerifyR
 }
 
 func (r *VerifyReport) fill(ctx context.Context, s *transfer.Sync, o VerifyOptions) error {
+	r.Problems = []VerifiedFile{}
 	found, err := s.Verify(ctx, glob.Filter(o.Include, o.Exclude), o.All)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,31 +26,52 @@ func (s *Sync) Plan(ctx context.Context, req Request) (*Plan, error) {
 	if err := req.validate(); err != nil {
 		return nil, err
 	}
+	plans, err := s.plans(ctx, req, req.Direction)
+	if err != nil {
+		return nil, err
+	}
+	s.tell(Event{Kind: Planned, Files: plans[0].Files, Bytes: plans[0].Bytes})
+	return plans[0], nil
+}
+
+// Compare plans a pull and a push of everything, from one look at both sides. It is
+// otherwise as Plan, and tells of no event: nobody means to carry out both.
+func (s *Sync) Compare(ctx context.Context) (pull, push *Plan, err error) {
+	plans, err := s.plans(ctx, Request{}, Pull, Push)
+	if err != nil {
+		return nil, nil, err
+	}
+	return plans[0], plans[1], nil
+}
+
+// plans makes a plan of req for each direction.
+func (s *Sync) plans(ctx context.Context, req Request, directions ...Direction) ([]*Plan, error) {
 	retries := s.retries.Load()
-	p, err := s.plan(ctx, req)
-	if err == nil && len(p.Conflicts()) > 0 {
-		p, err = s.planAlone(ctx, req)
+	plans, err := s.plan(ctx, req, directions)
+	if err == nil && slices.ContainsFunc(plans, func(p *Plan) bool { return len(p.Conflicts()) > 0 }) {
+		plans, err = s.planAlone(ctx, req, directions)
 	}
 	if err != nil {
 		return nil, err
 	}
-	p.retries = int(s.retries.Load() - retries)
-	s.tell(Event{Kind: Planned, Files: p.Files, Bytes: p.Bytes})
-	return p, nil
+	for _, p := range plans {
+		p.retries = int(s.retries.Load() - retries)
+	}
+	return plans, nil
 }
 
 // planAlone plans while nobody else moves files: what another process was just
 // doing can look like an edit.
-func (s *Sync) planAlone(ctx context.Context, req Request) (*Plan, error) {
+func (s *Sync) planAlone(ctx context.Context, req Request, directions []Direction) ([]*Plan, error) {
 	unlock, err := s.manifest.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	return s.plan(ctx, req)
+	return s.plan(ctx, req, directions)
 }
 
-func (s *Sync) plan(ctx context.Context, req Request) (*Plan, error) {
+func (s *Sync) plan(ctx context.Context, req Request, directions []Direction) (plans []*Plan, err error) {
 	in, err := s.lookAt(ctx, req.Seen)
 	if err != nil {
 		return nil, err
@@ -59,20 +81,23 @@ func (s *Sync) plan(ctx context.Context, req Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := newPlan(in, req, match)
-	p.Place = s.cfg.Place
-	if err := s.compare(ctx, p); err != nil {
-		return nil, err
+	for _, req.Direction = range directions {
+		p := newPlan(in, req, match)
+		p.Place = s.cfg.Place
+		if err := s.compare(ctx, p); err != nil {
+			return nil, err
+		}
+		plans = append(plans, p)
 	}
 	learned = deleteFunc(learned, func(e Entry) bool { return e.racy() }) // nothing gained
 	// What was gone a while ago may be back.
 	if req.Seen == nil {
-		for _, key := range p.forget {
+		for _, key := range plans[0].forget {
 			learned = append(learned, Entry{Key: key})
 		}
 	}
 	s.learn(ctx, in.known, append(in.proven, learned...))
-	return p, nil
+	return plans, nil
 }
 
 // ScanRemote lists the remote. An error means that the listing is not complete.

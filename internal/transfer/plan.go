@@ -97,6 +97,11 @@ func (p *Plan) Empty() bool {
 	return p.Files == 0 && !slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Action == Conflict })
 }
 
+// Differs reports whether the sides differ in anything that the plan looked at.
+func (p *Plan) Differs() bool {
+	return len(p.Refused) > 0 || slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Action != Adopt })
+}
+
 // states are the three scans, each sorted by key and without doubles.
 type states struct {
 	base    []Entry
