@@ -40,6 +40,25 @@ func exitCode(err error) int {
 	return exitFailure
 }
 
+// message is the text of an error for people.
+func message(err error) string {
+	var told *interruptedError
+	if errors.Is(err, context.Canceled) && !errors.As(err, &told) {
+		return "interrupted"
+	}
+	return err.Error()
+}
+
+// An interruptedError is a transfer that a signal has ended. Its text says what was
+// done until then.
+type interruptedError struct {
+	text string
+	err  error
+}
+
+func (e *interruptedError) Error() string { return e.text }
+func (e *interruptedError) Unwrap() error { return e.err }
+
 // A hintedError is an error with the line that says what to do.
 type hintedError struct {
 	error
@@ -80,7 +99,6 @@ var advices = []struct {
 	kind error
 	text string
 }{
-	{context.Canceled, "The next run goes on where this one was interrupted."},
 	{d6tpipe.ErrUnauthorized, "Log in with: d6tpipe login USERNAME"},
 	{d6tpipe.ErrKeyring, "Or set D6TPIPE_TOKEN, or keep the token in a file: d6tpipe profiles set --token-file FILE"},
 	{d6tpipe.ErrPermission, "Ask the owner for it; d6tpipe whoami tells who you are here."},

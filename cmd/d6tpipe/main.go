@@ -32,7 +32,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintln(stderr, "d6tpipe: "+safeLines(err.Error()))
+		fmt.Fprintln(stderr, "d6tpipe: "+safeLines(message(err)))
 		if text := advice(err); text != "" {
 			fmt.Fprintln(stderr, text)
 		}
