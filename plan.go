@@ -48,6 +48,7 @@ const (
 	ActionAdopt    Action = "adopt"    // both sides are equal already; this is remembered
 	ActionSkip     Action = "skip"     // the sides differ and stay so
 	ActionConflict Action = "conflict" // the plan cannot be applied; see Merge
+	ActionVerify   Action = "verify"   // of the events of a Verify, not of a plan
 )
 
 // A Refusal is a file name that cannot be used without danger.

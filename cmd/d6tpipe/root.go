@@ -67,6 +67,23 @@ func newRoot() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	in(groupFiles,
+		newStatus(p),
+		newPull(p),
+		newPush(p),
+		newScan(p),
+		newLs(p),
+		newCat(p),
+		newImport(p),
+		newRm(p),
+		newOrphans(p),
+		newPlan(p),
+		newApply(p),
+		newVerify(p),
+		newReset(p),
+		newMirror(p),
+		newChanges(p),
+	)
 	in(groupCatalog,
 		newRemotes(p),
 		newPipes(p),

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+)
+
+// TestFileScripts runs the commands on files as people do; see testdata/files.
+func TestFileScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "files"),
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("XDG_DATA_HOME", e.WorkDir)
+			e.Setenv("HERE", filepath.Join(e.WorkDir, "d6tpipe", "files", "default"))
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"server": startServer, "exits": exits, "local-pipe": localPipe, "server-pipe": serverPipe, "random": random, "decodes": decodes,
+		},
+	})
+}
+
+// local-pipe NAME FOLDER makes a pipe in the profile's catalogue file, whose files
+// lie in a folder.
+func localPipe(ts *testscript.TestScript, _ bool, args []string) {
+	name, folder := args[0], ts.MkAbs(args[1])
+	ts.Check(os.MkdirAll(folder, 0o755))
+	api, err := d6tpipe.NewAPILocal(d6tpipe.Config{Profile: "default", Catalog: ts.MkAbs("d6tpipe/catalog/default.json")})
+	ts.Check(err)
+	addPipe(ts, api, d6tpipe.PipeSettings{Name: name, Protocol: d6tpipe.ProtocolDir, Location: folder})
+}
+
+// server-pipe NAME makes a pipe on $SERVER whose files the server keeps. It belongs
+// to mary, whose token is in D6TPIPE_TOKEN then.
+func serverPipe(ts *testscript.TestScript, _ bool, args []string) {
+	token := d6tpipe.Secret(ts.Getenv("D6TPIPE_TOKEN"))
+	cfg := d6tpipe.Config{Profile: "default", Server: ts.Getenv("SERVER"), Tokens: d6tpipe.MemoryTokens()}
+	api, err := d6tpipe.NewAPIClient(cfg)
+	ts.Check(err)
+	defer api.CloseIdleConnections()
+	if token == "" {
+		token, err = api.Register(context.Background(), "mary", "mary@example.com", "correct horse")
+		ts.Check(err)
+		ts.Setenv("D6TPIPE_TOKEN", string(token))
+		ts.Setenv("D6TPIPE_SERVER", cfg.Server)
+	}
+	addPipe(ts, api, d6tpipe.PipeSettings{Name: args[0]})
+}
+
+func addPipe(ts *testscript.TestScript, api d6tpipe.API, s d6tpipe.PipeSettings) {
+	_, err := api.Pipes().Create(context.Background(), s)
+	ts.Check(err)
+}
+
+// random BYTES FILE... writes files of random bytes.
+func random(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	for _, file := range args[1:] {
+		data := make([]byte, n)
+		_, _ = rand.Read(data)
+		ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(file)), 0o755))
+		ts.Check(os.WriteFile(ts.MkAbs(file), data, 0o644))
+	}
+}
+
+// decodes TYPE reads the standard output of the last command as values of a type of
+// the SDK, without a field that the type lacks, one or more.
+func decodes(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile("stdout")
+	into, known := map[string]func() any{
+		"Report":       func() any { return new(d6tpipe.Report) },
+		"Plan":         func() any { return new(d6tpipe.Plan) },
+		"PipeStatus":   func() any { return new(d6tpipe.PipeStatus) },
+		"File":         func() any { return new(d6tpipe.File) },
+		"OrphanReport": func() any { return new(d6tpipe.OrphanReport) },
+		"VerifyReport": func() any { return new(d6tpipe.VerifyReport) },
+		"MirrorReport": func() any { return new(d6tpipe.MirrorReport) },
+		"Change":       func() any { return new(d6tpipe.Change) },
+	}[args[0]]
+	if !known {
+		ts.Fatalf("unknown type %s", args[0])
+	}
+	n, err := decodeAll(text, into)
+	if err != nil || n == 0 {
+		ts.Fatalf("%d values of %s: %v", n, args[0], err)
+	}
+	if len(args) > 1 && strconv.Itoa(n) != args[1] {
+		ts.Fatalf("%d values of %s, not %s", n, args[0], args[1])
+	}
+}
+
+// decodeAll reads values until the end of a text, and returns how many.
+func decodeAll(text string, into func() any) (n int, err error) {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	for {
+		switch err := d.Decode(into()); {
+		case err == io.EOF:
+			return n, nil
+		case err != nil:
+			return n, err
+		}
+		n++
+	}
+}

@@ -1,0 +1,364 @@
+//go:build linux || darwin
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/faultproxy"
+	"github.com/d6t/d6tpipe-go/server"
+)
+
+// A stage is a real server behind a network that may be slow, and a home with a
+// pipe of mary's on it.
+type stage struct {
+	t     *testing.T
+	front *faultproxy.Proxy
+	home  string
+	env   []string
+	here  string // the pipe's folder
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	s := &stage{t: t, front: faultproxy.Start(t, l.Addr().String()), home: t.TempDir()}
+	serveOn(t, l, "--public-url", "http://"+s.front.Addr)
+	cfg := d6tpipe.Config{Profile: "default", Server: "http://" + s.front.Addr, Tokens: d6tpipe.MemoryTokens()}
+	api, err := d6tpipe.NewAPIClient(cfg)
+	check(t, err)
+	defer api.CloseIdleConnections()
+	token, err := api.Register(t.Context(), "mary", "mary@example.com", "correct horse")
+	check(t, err)
+	_, err = api.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "sales"})
+	check(t, err)
+	s.here = filepath.Join(s.home, "d6tpipe", "files", "default", "sales")
+	s.env = append(os.Environ(), "HOME="+s.home, "D6TPIPE_SERVER="+cfg.Server, "D6TPIPE_TOKEN="+string(token), "TERM=xterm")
+	return s
+}
+
+// serveOn serves the repo API at l until the test ends.
+func serveOn(t *testing.T, l net.Listener, flags ...string) {
+	t.Helper()
+	s := new(serving)
+	c := s.command()
+	c.SetContext(t.Context())
+	c.SetErr(io.Discard)
+	dir := t.TempDir()
+	check(t, c.ParseFlags(append([]string{"--data", filepath.Join(dir, "data"), "--key-file", filepath.Join(dir, "key")}, flags...)))
+	check(t, s.complete(c))
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	srv, err := server.New(ctx, s.config)
+	check(t, err)
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		stop()
+		check(t, <-done)
+		check(t, srv.Close())
+	})
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// put writes a file of the pipe's folder.
+func (s *stage) put(name string, size int) {
+	s.t.Helper()
+	check(s.t, os.MkdirAll(s.here, 0o755))
+	check(s.t, os.WriteFile(filepath.Join(s.here, name), bytes.Repeat([]byte(name), size/len(name)), 0o644))
+}
+
+func (s *stage) command(args ...string) *exec.Cmd {
+	c := exec.Command("d6tpipe", args...)
+	c.Env, c.Dir = s.env, s.home
+	return c
+}
+
+// run runs the program without a terminal.
+func (s *stage) run(args ...string) (code int, stdout, stderr string) {
+	s.t.Helper()
+	var out, err bytes.Buffer
+	c := s.command(args...)
+	c.Stdout, c.Stderr = &out, &err
+	return exitOf(s.t, c.Run()), out.String(), err.String()
+}
+
+func exitOf(t *testing.T, err error) int {
+	t.Helper()
+	var failed *exec.ExitError
+	if errors.As(err, &failed) {
+		return failed.ExitCode()
+	}
+	check(t, err)
+	return 0
+}
+
+// A terminal is the program on a pseudo-terminal, whose standard output goes
+// elsewhere.
+type terminal struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	tty  *os.File
+	out  bytes.Buffer
+	read sync.WaitGroup
+
+	mu   sync.Mutex
+	text string // all that was written to the terminal
+}
+
+func (s *stage) terminal(width uint16, args ...string) *terminal {
+	s.t.Helper()
+	term := &terminal{t: s.t, cmd: s.command(args...)}
+	term.cmd.Stdout = &term.out
+	tty, err := pty.StartWithSize(term.cmd, &pty.Winsize{Rows: 24, Cols: width})
+	check(s.t, err)
+	term.tty = tty
+	s.t.Cleanup(func() { _ = tty.Close() })
+	term.read.Go(func() {
+		buf := make([]byte, 4096)
+		for {
+			n, err := tty.Read(buf)
+			term.mu.Lock()
+			term.text += string(buf[:n])
+			term.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	})
+	return term
+}
+
+func (term *terminal) written() string {
+	term.mu.Lock()
+	defer term.mu.Unlock()
+	return term.text
+}
+
+// expect waits until the program has written what matches.
+func (term *terminal) expect(pattern string) {
+	term.t.Helper()
+	form := regexp.MustCompile(pattern)
+	for range 1500 {
+		if form.MatchString(term.written()) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond) // another process: there is nothing to wait on
+	}
+	term.t.Fatalf("the terminal never had %s:\n%q", pattern, term.written())
+}
+
+func (term *terminal) press(keys string) {
+	term.t.Helper()
+	_, err := io.WriteString(term.tty, keys)
+	check(term.t, err)
+}
+
+// end waits for the program, and returns its exit code and how long it took.
+func (term *terminal) end() (code int, took time.Duration) {
+	term.t.Helper()
+	start := time.Now()
+	code = exitOf(term.t, term.cmd.Wait())
+	took = time.Since(start)
+	term.read.Wait()
+	return code, took
+}
+
+// screen returns the lines that stay on the terminal, and the longest that ever was
+// there.
+func (term *terminal) screen() (lines []string, longest int) {
+	text := strings.ReplaceAll(term.written(), "\r\n", "\n")
+	lines = []string{""}
+	row := 0
+	for len(text) > 0 {
+		if m := regexp.MustCompile(`^\x1b\[(\d*)([A-Za-z])`).FindStringSubmatch(text); m != nil {
+			text = text[len(m[0]):]
+			n, _ := strconv.Atoi(m[1])
+			switch m[2] {
+			case "A":
+				row = max(row-n, 0)
+			case "J":
+				lines = append(lines[:row:row], "")
+			}
+			continue
+		}
+		r := []rune(text)[0]
+		text = text[len(string(r)):]
+		if r == '\n' {
+			if row++; row == len(lines) {
+				lines = append(lines, "")
+			}
+			continue
+		}
+		lines[row] += string(r)
+		longest = max(longest, len([]rune(lines[row])))
+	}
+	return lines, longest
+}
+
+// stopLimit is how long a program may take to stop: a second, and as much again for
+// a machine that is busy.
+const stopLimit = 2 * time.Second
+
+var (
+	slowDown = faultproxy.Always(faultproxy.Fault{Kind: faultproxy.Trickle, At: 96 << 10})
+	slowUp   = faultproxy.Always(faultproxy.Fault{Kind: faultproxy.Trickle, Up: true, At: 96 << 10})
+)
+
+// A pull on a terminal shows bars, stops when told, leaves the terminal clean, and
+// the next one goes on.
+func TestPullOnATerminal(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	for i := range 3 {
+		s.put(fmt.Sprintf("small%d.csv", i), 2000)
+	}
+	s.put("big.csv", 1<<20)
+	if code, _, stderr := s.run("push", "sales"); code != 0 {
+		t.Fatal(stderr)
+	}
+	check(t, os.RemoveAll(s.here))
+
+	s.front.Set(slowDown)
+	term := s.terminal(60, "pull", "sales")
+	term.expect(`files \[=+>? *\] 3 of 4`)
+	term.expect(`bytes \[.*\] \d+ KiB of 1\.0 MiB, [^\n]+ left`)
+	term.expect(`\nbig.csv *\r`)
+	term.press("\x03")
+	code, took := term.end()
+	if code != exitInterrupted || took > stopLimit {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+	lines, longest := term.screen()
+	text := strings.Join(lines, "\n")
+	if !regexp.MustCompile(`^(\^C)?d6tpipe: pull sales: interrupted after 3 of 4 files, \d+ KiB of 1\.0 MiB\nThe next run goes on from there\.\n$`).MatchString(text) {
+		t.Errorf("on the terminal stays %q", text)
+	}
+	if longest > 120 || term.out.Len() > 0 {
+		t.Errorf("a line of %d characters, standard output %q", longest, term.out.String())
+	}
+	if _, err := os.Stat(filepath.Join(s.here, "big.csv")); err == nil {
+		t.Error("a file that was cut is there")
+	}
+
+	s.front.Set(nil)
+	again := s.terminal(60, "pull", "sales", "--json")
+	if code, _ := again.end(); code != 0 {
+		t.Fatalf("exit code %d: %q", code, again.written())
+	}
+	if n, err := decodeAll(again.out.String(), func() any { return new(d6tpipe.Report) }); n != 1 || err != nil {
+		t.Errorf("%d reports: %v", n, err)
+	}
+	if lines, _ := again.screen(); strings.TrimSpace(strings.Join(lines, "")) != "" {
+		t.Errorf("on the terminal stays %q", lines)
+	}
+	data, err := os.ReadFile(filepath.Join(s.here, "big.csv"))
+	check(t, err)
+	if !bytes.HasPrefix(data, []byte("big.csvbig.csv")) || len(data) != 1<<20/7*7 {
+		t.Errorf("%d bytes", len(data))
+	}
+}
+
+// A push that a signal ends says how far it came, without a terminal too.
+func TestPushAndASignal(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.put("small.csv", 2000)
+	s.put("big.csv", 1<<20)
+	s.front.Set(slowUp)
+	var stderr bytes.Buffer
+	r, w, err := os.Pipe()
+	check(t, err)
+	c := s.command("push", "sales", "--verbose")
+	c.Stderr = w
+	check(t, c.Start())
+	check(t, w.Close())
+	buf := make([]byte, 4096)
+	for !strings.Contains(stderr.String(), "pushed small.csv") {
+		n, err := r.Read(buf)
+		stderr.Write(buf[:n])
+		if err != nil {
+			t.Fatalf("%v: %s", err, &stderr)
+		}
+	}
+	time.Sleep(300 * time.Millisecond) // in the middle of the other file, most likely
+	check(t, c.Process.Signal(syscall.SIGTERM))
+	start := time.Now()
+	_, err = io.Copy(&stderr, r)
+	check(t, err)
+	code := exitOf(t, c.Wait())
+	if took := time.Since(start); code != exitInterrupted || took > stopLimit {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+	text := stderr.String()
+	if !strings.Contains(text, "push sales: interrupted after 1 of 2 files, ") || strings.Contains(text, "\x1b") {
+		t.Errorf("%q", text)
+	}
+	s.front.Set(nil)
+	if code, _, stderr := s.run("push", "sales"); code != 0 || !strings.Contains(stderr, "pushed sales: 1 file") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+// Narrow terminals, questions, and no bars when they are not wanted.
+func TestTerminals(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.put(strings.Repeat("long", 20)+".csv", 200<<10)
+	s.front.Set(slowUp)
+	narrow := s.terminal(30, "push", "sales")
+	narrow.expect("bytes ")
+	narrow.expect("longlong")
+	narrow.press("\x03")
+	if code, _ := narrow.end(); code != exitInterrupted {
+		t.Errorf("exit code %d: %q", code, narrow.written())
+	}
+	for line := range strings.Lines(strings.ReplaceAll(narrow.written(), "\r", "")) {
+		line = regexp.MustCompile(`\x1b\[[\d;]*[A-Za-z]`).ReplaceAllString(strings.TrimSpace(line), "")
+		if bar := strings.HasPrefix(line, "files") || strings.HasPrefix(line, "bytes") || strings.HasPrefix(line, "longlong"); bar && len([]rune(line)) > 30 {
+			t.Errorf("%q is wider than the terminal", line)
+		}
+	}
+	s.front.Set(nil)
+	quiet := s.terminal(80, "push", "sales", "--quiet")
+	if code, _ := quiet.end(); code != 0 || quiet.written() != "" {
+		t.Errorf("exit code %d: %q", code, quiet.written())
+	}
+
+	ask := s.terminal(80, "rm", "sales", "--all", "--where", "both")
+	ask.expect(`Delete all 1 file of sales here and .*\? \[y/N\] $`)
+	ask.press("\x03")
+	if code, took := ask.end(); code != exitInterrupted || took > stopLimit || !strings.HasSuffix(ask.written(), "d6tpipe: interrupted\r\n") {
+		t.Errorf("exit code %d after %v: %q", code, took, ask.written())
+	}
+	if code, _, _ := s.run("status", "sales"); code != 0 {
+		t.Error("nothing was deleted, and yet")
+	}
+	if _, stdout, _ := s.run("ls", "sales"); !strings.Contains(stdout, "long") {
+		t.Errorf("%q", stdout)
+	}
+}

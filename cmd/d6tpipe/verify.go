@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+)
+
+func newVerify(p *program) *cobra.Command {
+	var r reach
+	var f filter
+	var offline, all bool
+	c := &cobra.Command{
+		Use:   "verify PIPE",
+		Short: "Read every synced file and compare it with what was synced",
+		Long: `Read every synced file of the folder, and compare it with what was remembered of it
+when it was synced and with what the remote has now and vouches for. Neither size nor
+time is trusted, and nothing is changed.
+
+The exit code is 3 when any file is not as it was synced, here or on the remote:
+damaged, edited, gone or unreadable.`,
+		Example: "  d6tpipe verify sales\n  d6tpipe verify sales --offline --include '*.parquet'",
+	}
+	f.flags(c)
+	c.Flags().BoolVar(&offline, "offline", false, "do not ask the remote")
+	c.Flags().BoolVar(&all, "all", false, "also name files that were never synced")
+	r.flags(c)
+	return p.pipeFirst(c, 0, func(c *cobra.Command, name string, _ []string) error {
+		o := d6tpipe.VerifyOptions{Include: f.include, Exclude: f.exclude, All: all}
+		w := p.watch(c)
+		open := r.options()
+		open.Progress = w.event
+		report, err := p.verify(c.Context(), name, offline, open, o)
+		w.close()
+		if err != nil {
+			return err
+		}
+		if err := p.show(c, report, func(w io.Writer) error { return problemTable(report).print(w) }); err != nil {
+			return err
+		}
+		if report.OK() {
+			p.say(c, "%s: %s, %s, all as they were synced", name, count(report.Checked, "file"), size(report.Bytes))
+			return nil
+		}
+		return hint(fmt.Errorf("verify %s: %w: %d of %s are not as they were synced", name, d6tpipe.ErrPartial, len(report.Problems), count(report.Checked, "file")),
+			"To fetch one again: d6tpipe pull "+name+" --file KEY --merge overwrite")
+	})
+}
+
+func (p *program) verify(ctx context.Context, name string, offline bool, open d6tpipe.OpenOptions, o d6tpipe.VerifyOptions) (d6tpipe.VerifyReport, error) {
+	if offline {
+		pipe, err := p.openHere(ctx, name)
+		if err != nil {
+			return d6tpipe.VerifyReport{}, err
+		}
+		return pipe.Verify(ctx, o)
+	}
+	pipe, err := p.open(ctx, name, open)
+	if err != nil {
+		return d6tpipe.VerifyReport{}, err
+	}
+	return pipe.Verify(ctx, o)
+}
+
+func problemTable(report d6tpipe.VerifyReport) *table {
+	t := newTable("HERE", "REMOTE", ">SIZE", "FILE", "")
+	for _, f := range report.Problems {
+		why := ""
+		if f.Err != nil {
+			why = f.Err.Error()
+		}
+		t.add(string(f.Local), string(f.Remote), size(f.Size), f.Key, why)
+	}
+	return &t
+}
