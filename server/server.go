@@ -233,7 +233,9 @@ type hostKey struct{}
 
 // hosts are what can stand in a URL. What a client calls the server is only told to
 // this client.
-var hosts = regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?$|^\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?$`)
+var hosts = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?$|^\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?$`)
+})
 
 // withHost remembers what the client calls the server: keys of managed storage are
 // good for it under the same name.
@@ -249,7 +251,7 @@ func (s *Server) publicURL(ctx context.Context) string {
 		return s.config.PublicURL
 	}
 	host, _ := ctx.Value(hostKey{}).(string)
-	if !hosts.MatchString(host) {
+	if !hosts().MatchString(host) {
 		host = s.config.Listen
 	}
 	return fmt.Sprintf("%s://%s", httpd.Scheme(ctx), host)

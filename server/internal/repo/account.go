@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/wire"
@@ -33,10 +34,14 @@ func newID() string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(data))
 }
 
-// Names of users are folders of managed storage, too.
+// Names of users are folders of managed storage, too. Both are compiled when they are
+// first used: that takes a good part of the time in which a command that needs no
+// server starts.
 var (
-	usernames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	emails    = regexp.MustCompile(`^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}$`)
+	usernames = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`) })
+	emails    = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}$`)
+	})
 )
 
 func checkAccount(form *wire.Registration) error {
@@ -46,9 +51,9 @@ func checkAccount(form *wire.Registration) error {
 		return &d6tpipe.FieldError{Field: "username", Reason: "This field is required."}
 	case strings.EqualFold(form.Username, d6tpipe.Public):
 		return &d6tpipe.FieldError{Field: "username", Reason: "Username is reserved."}
-	case !usernames.MatchString(form.Username):
+	case !usernames().MatchString(form.Username):
 		return &d6tpipe.FieldError{Field: "username", Reason: "Username: up to 64 letters, digits, dots, hyphens and underscores, the first a letter or digit."}
-	case !emails.MatchString(form.Email):
+	case !emails().MatchString(form.Email):
 		return &d6tpipe.FieldError{Field: "email", Reason: "Enter a valid email address."}
 	case form.Password == "" || len(form.Password) > vault.MaxPassword:
 		return &d6tpipe.FieldError{Field: "password", Reason: "A password has 1 to 1024 bytes."}

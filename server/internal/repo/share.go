@@ -123,7 +123,7 @@ func (s *session) grantee(ctx context.Context, tx db.Tx, p d6tpipe.Permission) (
 		}
 		return "group:" + t.id, err
 	}
-	if !emails.MatchString(p.Email) {
+	if !emails().MatchString(p.Email) {
 		return "", &d6tpipe.FieldError{Field: "email", Reason: "Enter a valid email address."}
 	}
 	id, err := lookup(ctx, tx, `SELECT id FROM users WHERE email = $1`, p.Email)
