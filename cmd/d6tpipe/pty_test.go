@@ -78,13 +78,6 @@ func serveOn(t *testing.T, l net.Listener, flags ...string) {
 	})
 }
 
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // put writes a file of the pipe's folder.
 func (s *stage) put(name string, size int) {
 	s.t.Helper()
