@@ -179,7 +179,7 @@ func check(ctx context.Context, remote RemoteSettings, o CheckOptions) (CheckRep
 	}, conform.Options{Full: o.Full, Timeout: checkTimeout})
 	report.Found, report.Left, report.Duration = Capabilities(found.Found), found.Left, found.Duration
 	if errors.Is(err, fs.ErrPermission) && !o.LocalKeys && wantsLocalKeys(where) {
-		err = fmt.Errorf("%w; the remote has no keys, and the option LocalKeys allows those of this machine", err)
+		err = fmt.Errorf("%w; the remote has no keys, and the option LocalKeys (--local-keys) allows those of this machine", err)
 	}
 	return report, err
 }

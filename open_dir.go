@@ -41,5 +41,5 @@ func checkLocalFolder(location string, allowed []string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: the remote's record names the local folder %q; the option LocalFolders allows it", ErrRefused, location)
+	return fmt.Errorf("%w: the remote's record names the local folder %q; the option LocalFolders (--local-folder) allows it", ErrRefused, location)
 }

@@ -83,7 +83,7 @@ func (set hostSettings) local() string {
 }
 
 func refuseLocal(what string) error {
-	return fmt.Errorf("%w: the record's %s is about what lies on this machine; the option LocalKeys allows it", ErrRefused, what)
+	return fmt.Errorf("%w: the record's %s is about what lies on this machine; the option LocalKeys (--local-keys) allows it", ErrRefused, what)
 }
 
 // ownFile returns the path of a file that is named as in a shell.

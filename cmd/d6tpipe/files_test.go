@@ -42,21 +42,28 @@ func localPipe(ts *testscript.TestScript, _ bool, args []string) {
 	addPipe(ts, api, d6tpipe.PipeSettings{Name: name, Protocol: d6tpipe.ProtocolDir, Location: folder})
 }
 
-// server-pipe NAME makes a pipe on $SERVER whose files the server keeps. It belongs
-// to mary, whose token is in D6TPIPE_TOKEN then.
+// server-pipe NAME [FOLDER] makes a pipe on $SERVER whose files the server keeps, or
+// of which it says that they lie in a folder of this machine. It belongs to mary, whose
+// token is in D6TPIPE_TOKEN then.
 func serverPipe(ts *testscript.TestScript, _ bool, args []string) {
 	token := d6tpipe.Secret(ts.Getenv("D6TPIPE_TOKEN"))
 	cfg := d6tpipe.Config{Profile: "default", Server: ts.Getenv("SERVER"), Tokens: d6tpipe.MemoryTokens()}
 	api, err := d6tpipe.NewAPIClient(cfg)
 	ts.Check(err)
 	defer api.CloseIdleConnections()
-	if token == "" {
+	if token != "" {
+		ts.Check(cfg.Tokens.SetToken(context.Background(), d6tpipe.TokenKey{Profile: cfg.Profile, Origin: cfg.Server}, token))
+	} else {
 		token, err = api.Register(context.Background(), "mary", "mary@example.com", "correct horse")
 		ts.Check(err)
 		ts.Setenv("D6TPIPE_TOKEN", string(token))
 		ts.Setenv("D6TPIPE_SERVER", cfg.Server)
 	}
-	addPipe(ts, api, d6tpipe.PipeSettings{Name: args[0]})
+	pipe := d6tpipe.PipeSettings{Name: args[0]}
+	if len(args) > 1 {
+		pipe.Protocol, pipe.Location = d6tpipe.ProtocolDir, ts.MkAbs(args[1])
+	}
+	addPipe(ts, api, pipe)
 }
 
 func addPipe(ts *testscript.TestScript, api d6tpipe.API, s d6tpipe.PipeSettings) {

@@ -86,10 +86,10 @@ func readPlan(c *cobra.Command, file string) (plan *d6tpipe.Plan, err error) {
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close()
+		defer f.Close() // which also ends a reading that was left behind
 		in = f
 	}
-	plan, err = d6tpipe.ReadPlan(in)
+	plan, err = unlessDone(c.Context(), func() (*d6tpipe.Plan, error) { return d6tpipe.ReadPlan(in) })
 	if errors.Is(err, d6tpipe.ErrInvalid) {
 		err = hint(fmt.Errorf("%s: %w", file, err), "Make it anew with: d6tpipe plan pull PIPE > FILE")
 	}

@@ -317,6 +317,62 @@ func TestPushAndASignal(t *testing.T) {
 	}
 }
 
+// What is repeated is told to those who want to know.
+func TestRepetitions(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.put("a.csv", 300<<10)
+	s.front.Set(func(n int) faultproxy.Fault {
+		if n < 4 {
+			return faultproxy.Fault{Kind: faultproxy.Reset, Up: true, At: 64 << 10}
+		}
+		return faultproxy.Fault{}
+	})
+	code, _, stderr := s.run("push", "sales", "--verbose")
+	if code != 0 || !regexp.MustCompile(`(?m)^again in \S+: a.csv: .`).MatchString(stderr) || !regexp.MustCompile(`\d calls were repeated|1 call was repeated`).MatchString(stderr) {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+// What cannot be interrupted, as a reader that does not read on, is ended by a second
+// signal.
+func TestSecondSignal(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.put("a.csv", 1<<20)
+	if code, _, stderr := s.run("push", "sales"); code != 0 {
+		t.Fatal(stderr)
+	}
+	r, w, err := os.Pipe()
+	check(t, err)
+	defer r.Close()
+	c := s.command("cat", "sales", "a.csv")
+	c.Stdout = w
+	check(t, c.Start())
+	check(t, w.Close())
+	_, err = io.ReadFull(r, make([]byte, 1000)) // it is at work
+	check(t, err)
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	check(t, c.Process.Signal(os.Interrupt))
+	select {
+	case err := <-ended:
+		t.Fatalf("the first signal has ended it, so this tests nothing: %v", err)
+	case <-time.After(500 * time.Millisecond):
+	}
+	check(t, c.Process.Signal(os.Interrupt))
+	select {
+	case err := <-ended:
+		var failed *exec.ExitError
+		if !errors.As(err, &failed) || failed.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
+			t.Error(err)
+		}
+	case <-time.After(stopLimit):
+		_ = c.Process.Kill()
+		t.Error("the second signal did not end it")
+	}
+}
+
 // Narrow terminals, questions, and no bars when they are not wanted.
 func TestTerminals(t *testing.T) {
 	t.Parallel()
@@ -348,8 +404,11 @@ func TestTerminals(t *testing.T) {
 	if code, took := ask.end(); code != exitInterrupted || took > stopLimit || !strings.HasSuffix(ask.written(), "d6tpipe: interrupted\r\n") {
 		t.Errorf("exit code %d after %v: %q", code, took, ask.written())
 	}
-	if code, _, _ := s.run("status", "sales"); code != 0 {
-		t.Error("nothing was deleted, and yet")
+	wait := s.terminal(80, "apply", "-")
+	time.Sleep(100 * time.Millisecond) // it says nothing while it waits for a plan
+	wait.press("\x03")
+	if code, took := wait.end(); took > stopLimit || code != exitInterrupted && code != -1 {
+		t.Errorf("exit code %d after %v: %q", code, took, wait.written())
 	}
 	if _, stdout, _ := s.run("ls", "sales"); !strings.Contains(stdout, "long") {
 		t.Errorf("%q", stdout)

@@ -121,7 +121,7 @@ func (p *program) showFiles(c *cobra.Command, pipe string, files []d6tpipe.File,
 		l.add("refused", r.Key, r.Reason)
 	}
 	l.end()
-	return hint(fmt.Errorf("%w: %s of %s cannot be used", d6tpipe.ErrPartial, count(len(refused), "name"), pipe), "Rename them where they lie; the other files are listed.")
+	return hint(partError(fmt.Sprintf("%s of %s cannot be used", count(len(refused), "name"), pipe)), "Rename them where they lie; the other files are listed.")
 }
 
 func fileRow(f d6tpipe.File) []string {

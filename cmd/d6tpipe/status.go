@@ -76,7 +76,7 @@ const (
 	red    = "\x1b[31m"
 	green  = "\x1b[32m"
 	yellow = "\x1b[33m"
-	plain  = "\x1b[0m"
+	normal = "\x1b[0m"
 )
 
 // sectionsOf sorts the steps of both plans by what is to be done about them.
@@ -142,7 +142,7 @@ func (p *program) showSection(w io.Writer, s section) error {
 	if _, err := fmt.Fprintf(w, "%s\n", safe(s.title)); err != nil {
 		return err
 	}
-	color, end := s.color, plain
+	color, end := s.color, normal
 	if !p.colors(w) {
 		color, end = "", ""
 	}
@@ -150,10 +150,14 @@ func (p *program) showSection(w io.Writer, s section) error {
 	if !p.verbose && len(shown) > mostNames {
 		shown = shown[:mostNames]
 	}
+	width := 0
+	for _, row := range shown {
+		width = max(width, len(row[0])) // reasons are ASCII
+	}
 	for _, row := range shown {
 		line := "  "
-		if row[0] != "" {
-			line += color + fmt.Sprintf("%-22s", safe(row[0])) + end + " "
+		if width > 0 {
+			line += color + fmt.Sprintf("%-*s", width, safe(row[0])) + end + "  "
 		}
 		line += safe(row[1])
 		if row[2] != "" {

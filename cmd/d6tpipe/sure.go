@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"strings"
 
@@ -23,19 +24,38 @@ func sureToDelete(c *cobra.Command, yes bool, what string) error {
 		return refused("takes --yes where nobody can be asked")
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "Delete %s? [y/N] ", what)
-	answer := make(chan string, 1)
-	go func() { // it cannot be interrupted: on a signal it is left behind, and ends with the program
-		line, _ := bufio.NewReader(c.InOrStdin()).ReadString('\n')
-		answer <- strings.ToLower(strings.TrimSpace(line))
-	}()
-	select {
-	case <-c.Context().Done():
-		fmt.Fprintln(c.ErrOrStderr())
-		return c.Context().Err()
-	case word := <-answer:
-		if word != "y" && word != "yes" {
-			return refused("was not agreed to")
-		}
+	answer, err := unlessDone(c.Context(), func() (string, error) {
+		line, _ := bufio.NewReader(c.InOrStdin()).ReadString('\n') // an end without an answer is a no
+		return strings.ToLower(strings.TrimSpace(line)), nil
+	})
+	if err != nil {
+		fmt.Fprintln(c.ErrOrStderr()) // the line of the question
+		return err
+	}
+	if answer != "y" && answer != "yes" {
+		return refused("was not agreed to")
 	}
 	return nil
+}
+
+// unlessDone returns what read does, or the error of a context that ends before. It is
+// for reading from terminals and pipes, which cannot be interrupted: read is left
+// behind then, and ends with the program.
+func unlessDone[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := read()
+		done <- result{value, err}
+	}()
+	select {
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	case r := <-done:
+		return r.value, r.err
+	}
 }

@@ -24,6 +24,14 @@ func interrupted(err error, what string, w *watch) error {
 	return hint(&interruptedError{what + ": interrupted " + w.reached(), err}, "The next run goes on from there.")
 }
 
+// A partError says in its own words that something was done in part.
+type partError string
+
+func (e partError) Error() string { return string(e) }
+
+// Is reports whether target is what makes the exit code.
+func (e partError) Is(target error) bool { return target == d6tpipe.ErrPartial }
+
 // tell tells what a transfer did: its report on standard output with --json, else in
 // words. What did not go well is told in any case.
 func (p *program) tell(c *cobra.Command, verb string, r d6tpipe.Report, w *watch, err error) error {
@@ -36,6 +44,9 @@ func (p *program) tell(c *cobra.Command, verb string, r d6tpipe.Report, w *watch
 		p.say(c, "%s", summary(r))
 		for _, line := range leftAlone(r.Files) {
 			p.say(c, "  %s", line)
+		}
+		if r.Readme != "" && r.Moved > 1 {
+			p.say(c, "  README.md came with it")
 		}
 	}
 	return err
@@ -56,7 +67,10 @@ func summary(r d6tpipe.Report) string {
 	if r.Unchanged > 0 {
 		text += fmt.Sprintf("; %d unchanged", r.Unchanged)
 	}
-	if r.Retries > 0 {
+	switch {
+	case r.Retries == 1:
+		text += "; 1 call was repeated"
+	case r.Retries > 1:
 		text += fmt.Sprintf("; %d calls were repeated", r.Retries)
 	}
 	return text

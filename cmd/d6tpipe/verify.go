@@ -46,7 +46,7 @@ damaged, edited, gone or unreadable.`,
 			p.say(c, "%s: %s, %s, all as they were synced", name, count(report.Checked, "file"), size(report.Bytes))
 			return nil
 		}
-		return hint(fmt.Errorf("verify %s: %w: %d of %s are not as they were synced", name, d6tpipe.ErrPartial, len(report.Problems), count(report.Checked, "file")),
+		return hint(partError(fmt.Sprintf("verify %s: %d of %s are not as they were synced", name, len(report.Problems), count(report.Checked, "file"))),
 			"To fetch one again: d6tpipe pull "+name+" --file KEY --merge overwrite")
 	})
 }
