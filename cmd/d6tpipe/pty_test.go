@@ -125,12 +125,21 @@ type terminal struct {
 
 func (s *stage) terminal(width uint16, args ...string) *terminal {
 	s.t.Helper()
-	term := &terminal{t: s.t, cmd: s.command(args...)}
-	term.cmd.Stdout = &term.out
+	term := &terminal{t: s.t}
+	c := s.command(args...)
+	c.Stdout = &term.out
+	return term.start(c, width)
+}
+
+// start starts a program on the terminal, with its standard output too unless that
+// goes elsewhere.
+func (term *terminal) start(c *exec.Cmd, width uint16) *terminal {
+	term.t.Helper()
+	term.cmd = c
 	tty, err := pty.StartWithSize(term.cmd, &pty.Winsize{Rows: 24, Cols: width})
-	check(s.t, err)
+	check(term.t, err)
 	term.tty = tty
-	s.t.Cleanup(func() { _ = tty.Close() })
+	term.t.Cleanup(func() { _ = tty.Close() })
 	term.read.Go(func() {
 		buf := make([]byte, 4096)
 		for {
@@ -343,33 +352,75 @@ func TestSecondSignal(t *testing.T) {
 	if code, _, stderr := s.run("push", "sales"); code != 0 {
 		t.Fatal(stderr)
 	}
+	for wait := 100 * time.Millisecond; ; wait *= 4 { // until it stands still, which cannot be seen from here
+		first, second := s.signalBlocked(wait)
+		if first {
+			if wait > 10*time.Second {
+				t.Fatal("the first signal always ends it, so this tests nothing")
+			}
+			continue
+		}
+		var failed *exec.ExitError
+		if !errors.As(second, &failed) || failed.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
+			t.Error(second)
+		}
+		return
+	}
+}
+
+// signalBlocked sends signals to a program that writes to a pipe which nobody reads,
+// the first after some time. It reports whether that one ended it, or how the second
+// did.
+func (s *stage) signalBlocked(wait time.Duration) (first bool, second error) {
+	s.t.Helper()
 	r, w, err := os.Pipe()
-	check(t, err)
+	check(s.t, err)
 	defer r.Close()
 	c := s.command("cat", "sales", "a.csv")
 	c.Stdout = w
-	check(t, c.Start())
-	check(t, w.Close())
+	check(s.t, c.Start())
+	check(s.t, w.Close())
 	_, err = io.ReadFull(r, make([]byte, 1000)) // it is at work
-	check(t, err)
+	check(s.t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
-	check(t, c.Process.Signal(os.Interrupt))
+	time.Sleep(wait)
+	check(s.t, c.Process.Signal(os.Interrupt))
 	select {
-	case err := <-ended:
-		t.Fatalf("the first signal has ended it, so this tests nothing: %v", err)
+	case <-ended:
+		return true, nil
 	case <-time.After(500 * time.Millisecond):
 	}
-	check(t, c.Process.Signal(os.Interrupt))
+	check(s.t, c.Process.Signal(os.Interrupt))
 	select {
 	case err := <-ended:
-		var failed *exec.ExitError
-		if !errors.As(err, &failed) || failed.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
-			t.Error(err)
+		return false, err
+	case <-time.After(2 * stopLimit):
+		check(s.t, c.Process.Kill())
+		return false, errors.Join(errors.New("the second signal did not end it"), <-ended)
+	}
+}
+
+// Results on a terminal have colours if they are wanted, and nothing that steers it.
+func TestResultsOnATerminal(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	check(t, os.MkdirAll(s.here, 0o755))
+	check(t, os.WriteFile(filepath.Join(s.here, "a.txt"), []byte("red \x1b[31m \xff\n"), 0o644))
+	for _, no := range []string{"", "NO_COLOR=1", "TERM=dumb"} {
+		c := s.command("status", "sales")
+		c.Env = append(c.Env, no)
+		term := (&terminal{t: t}).start(c, 80)
+		if code, _ := term.end(); code != 0 || strings.Contains(term.written(), "\x1b[32mnew") != (no == "") {
+			t.Errorf("%s: exit code %d: %q", no, code, term.written())
 		}
-	case <-time.After(stopLimit):
-		_ = c.Process.Kill()
-		t.Error("the second signal did not end it")
+	}
+	if code, _, stderr := s.run("push", "sales"); code != 0 {
+		t.Fatal(stderr)
+	}
+	term := (&terminal{t: t}).start(s.command("cat", "sales", "a.txt"), 80)
+	if code, _ := term.end(); code != 0 || !strings.HasSuffix(term.written(), "red \\u001b[31m \\xff\r\n") {
+		t.Errorf("exit code %d: %q", code, term.written())
 	}
 }
 
@@ -405,7 +456,7 @@ func TestTerminals(t *testing.T) {
 		t.Errorf("exit code %d after %v: %q", code, took, ask.written())
 	}
 	wait := s.terminal(80, "apply", "-")
-	time.Sleep(100 * time.Millisecond) // it says nothing while it waits for a plan
+	time.Sleep(300 * time.Millisecond) // it says nothing while it waits for a plan
 	wait.press("\x03")
 	if code, took := wait.end(); took > stopLimit || code != exitInterrupted && code != -1 {
 		t.Errorf("exit code %d after %v: %q", code, took, wait.written())

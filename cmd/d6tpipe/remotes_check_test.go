@@ -20,7 +20,7 @@ func checkRemote(t *testing.T, args ...string) (code int, stdout, stderr string)
 	var out, err strings.Builder
 	c.SetOut(&out)
 	c.SetErr(&err)
-	c.SetArgs(args)
+	c.SetArgs(append([]string{}, args...)) // nil would be those of the test
 	c.SetFlagErrorFunc(usage)
 	failed := c.ExecuteContext(t.Context())
 	if failed != nil {

@@ -42,7 +42,7 @@ func newScanRemote(p *program) *cobra.Command {
 		Use:   "remote PIPE",
 		Short: "List the files on the remote",
 		Long: `List the files of a pipe on the remote. A server that keeps listings is asked for its
-last one; --no-cache looks at the storage itself.
+last one, unless files are selected or sorted; --no-cache looks at the storage itself.
 
 Names that cannot be used are told on standard error, and the exit code is 3.`,
 		Example: "  d6tpipe scan remote sales --sort mod\n  d6tpipe scan remote sales --no-cache --json | jq .key",
