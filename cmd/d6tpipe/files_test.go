@@ -27,14 +27,14 @@ func TestFileScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server": startServer, "exits": exits, "local-pipe": localPipe, "server-pipe": serverPipe, "random": random, "decodes": decodes,
+			"server": startServer, "exits": exits, "local-pipe": pulledPipe, "server-pipe": serverPipe, "random": random, "decodes": decodes,
 		},
 	})
 }
 
 // local-pipe NAME FOLDER makes a pipe in the profile's catalogue file, whose files
 // lie in a folder.
-func localPipe(ts *testscript.TestScript, _ bool, args []string) {
+func pulledPipe(ts *testscript.TestScript, _ bool, args []string) {
 	name, folder := args[0], ts.MkAbs(args[1])
 	ts.Check(os.MkdirAll(folder, 0o755))
 	api, err := d6tpipe.NewAPILocal(d6tpipe.Config{Profile: "default", Catalog: ts.MkAbs("d6tpipe/catalog/default.json")})

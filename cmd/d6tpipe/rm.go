@@ -185,7 +185,7 @@ func (rm *removal) report(c *cobra.Command, name string, before, after sides, er
 	if !rm.asJSON {
 		return nil
 	}
-	return printJSON(c.OutOrStdout(), deleted{keysOf(here), keysOf(there)}, "  ")
+	return printJSON(c.OutOrStdout(), deleted{fileKeys(here), fileKeys(there)}, "  ")
 }
 
 // deleted is what rm prints with --json.
@@ -194,7 +194,7 @@ type deleted struct {
 	Remote []string `json:"remote"`
 }
 
-func keysOf(files []d6tpipe.File) []string {
+func fileKeys(files []d6tpipe.File) []string {
 	keys := make([]string, len(files))
 	for i, f := range files {
 		keys[i] = f.Key
