@@ -3,12 +3,11 @@ package httpd
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed" // the document, its page and its style
+	_ "embed" // the document and the page's style
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,8 +16,6 @@ import (
 var (
 	//go:embed openapi.json
 	openAPI []byte
-	//go:embed docs.html
-	docsPage string
 	//go:embed docs.css
 	docsStyle string
 )
@@ -40,15 +37,7 @@ func newDocs(version string) (*docs, error) {
 	quoted, _ := json.Marshal(version) // strings always marshal
 	d := &docs{json: bytes.Replace(openAPI, []byte(`"version": "0"`), append([]byte(`"version": `), quoted...), 1)}
 	doc.Info.Version = version
-	page, err := template.New("docs").Parse(docsPage)
-	if err != nil {
-		return nil, fmt.Errorf("httpd: docs.html: %w", err)
-	}
-	var html bytes.Buffer
-	if err := page.Execute(&html, doc.view()); err != nil {
-		return nil, fmt.Errorf("httpd: docs.html: %w", err)
-	}
-	d.html = html.Bytes()
+	d.html = doc.view().render(docsStyle)
 	return d, nil
 }
 
@@ -132,11 +121,10 @@ func (s schemaRef) name() (name string, list bool) {
 
 func component(ref string) string { return ref[strings.LastIndexByte(ref, '/')+1:] }
 
-// What docs.html shows.
+// What the page shows.
 type (
 	pageView struct {
 		Title, Version, Summary, Description string
-		Style                                template.CSS
 		Tags                                 []tagView
 		Schemas                              []schemaView
 	}
@@ -168,7 +156,7 @@ func typeOf(c content) typeView {
 }
 
 func (s spec) view() pageView {
-	v := pageView{Title: s.Info.Title, Version: s.Info.Version, Summary: s.Info.Summary, Description: s.Info.Description, Style: template.CSS(docsStyle)}
+	v := pageView{Title: s.Info.Title, Version: s.Info.Version, Summary: s.Info.Summary, Description: s.Info.Description}
 	for _, t := range s.Tags {
 		v.Tags = append(v.Tags, tagView{t.Name, t.Description, s.operations(t.Name)})
 	}
