@@ -71,6 +71,15 @@ type CredentialSource func(ctx context.Context, role Role, renew bool) (Credenti
 // Files on a web server (protocols http and https) can be pulled; a push to them is
 // [ErrUnsupported].
 func OpenPipe(ctx context.Context, api API, name string, o OpenOptions) (*Pipe, error) {
+	p, err := findPipe(ctx, api, name, o)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.explain("open pipe", p.remember(p.Settings()))
+}
+
+// findPipe is OpenPipe without a trace in the file repo.
+func findPipe(ctx context.Context, api API, name string, o OpenOptions) (*Pipe, error) {
 	if o.Workers < 0 {
 		return nil, &Error{Op: "open pipe", Name: name, Err: &FieldError{Field: "workers", Reason: "This field cannot be negative."}}
 	}
@@ -91,9 +100,6 @@ func OpenPipe(ctx context.Context, api API, name string, o OpenOptions) (*Pipe, 
 		o.LocalFolders = []string{}
 	}
 	l, err := newLocalPipe(api.Config(), settings)
-	if err == nil {
-		err = l.remember(settings)
-	}
 	if err != nil {
 		return nil, &Error{Op: "open pipe", Name: name, Err: withKind(err)}
 	}
