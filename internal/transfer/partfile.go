@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -214,4 +215,24 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
+}
+
+// Unfinished counts the part files in a state folder and tells when the newest of
+// them was last written. They are of downloads that run or were interrupted.
+func Unfinished(state string) (files int, newest time.Time, err error) {
+	entries, err := os.ReadDir(filepath.Join(state, partsName))
+	if err != nil {
+		return 0, newest, ignoreMissing(err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || strings.HasSuffix(e.Name(), recSuffix) {
+			continue // it was finished meanwhile, or is a part file's record
+		}
+		files++
+		if info.ModTime().After(newest) {
+			newest = info.ModTime()
+		}
+	}
+	return files, newest, nil
 }
