@@ -38,7 +38,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("TESTDATA", testdata) // of the SDK
 			return err
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"address": address, "get": get, "server": startServer, "exits": exits},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"address": address, "get": get, "server": startServer, "exits": exits, "expand": expand},
 	})
 }
 
@@ -56,6 +56,11 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if got != want {
 		ts.Fatalf("%q: exit code %d, not %d", args[1:], got, want)
 	}
+}
+
+// expand FROM TO copies a file with the script's variables put in.
+func expand(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
 }
 
 // server [FLAG...] serves the repo API on a free port until the script ends. Its

@@ -105,7 +105,8 @@ func newRoot() *cobra.Command {
 		newLogin(p),
 		newLogout(p),
 		newUnregister(p),
-		newWhoAmI(p))
+		newWhoAmI(p),
+		newDoctor(p))
 	in(groupServer, newServe())
 	root.AddCommand(newVersion(p))
 	p.flags(root)
