@@ -108,7 +108,7 @@ func newRoot() *cobra.Command {
 		newWhoAmI(p),
 		newDoctor(p))
 	in(groupServer, newServe())
-	root.AddCommand(newVersion(p))
+	root.AddCommand(newVersion(p), newCompletion(), newMan())
 	p.flags(root)
 	root.SetFlagErrorFunc(usage)
 	return root
