@@ -100,6 +100,7 @@ func newRoot() *cobra.Command {
 		newAudit(p),
 		newAnalytics(p))
 	in(groupSelf,
+		newDemo(p),
 		newProfiles(p),
 		newRegister(p),
 		newLogin(p),
