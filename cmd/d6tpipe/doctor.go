@@ -28,6 +28,7 @@ func newDoctor(p *program) *cobra.Command {
 		Args:    exactly(0),
 		RunE:    d.run,
 	}
+	d.reach.flags(c)
 	c.Flags().DurationVar(&d.timeout, "timeout", 10*time.Second, "how long each look may take")
 	return c
 }
@@ -67,6 +68,7 @@ func fails(what, name string, err error) finding {
 // A doctor looks at one thing after the other and tells what it finds.
 type doctor struct {
 	*program
+	reach   reach
 	timeout time.Duration
 
 	command    *cobra.Command

@@ -61,10 +61,9 @@ func (d *doctor) lookAtRemote(ctx context.Context, api d6tpipe.API, remote d6tpi
 		remote, err = d6tpipe.Decode(d.cfg, remote)
 	}
 	if err == nil {
-		_, local := api.(*d6tpipe.APILocal)
-		o := d6tpipe.CheckOptions{LocalKeys: local}
-		if local {
-			o.LocalFolders = []string{remote.Location}
+		o := d6tpipe.CheckOptions{LocalKeys: d.reach.localKeys, LocalFolders: d.reach.folders}
+		if _, local := api.(*d6tpipe.APILocal); local { // the record is the user's own
+			o.LocalKeys, o.LocalFolders = true, []string{remote.Location}
 		}
 		err = d6tpipe.ReachRemote(ctx, remote, o)
 	}
@@ -82,7 +81,7 @@ func (d *doctor) lookAtPipe(ctx context.Context, api d6tpipe.API, pipe d6tpipe.P
 	if pipe.Role != "" {
 		text += fmt.Sprintf(", you may %s", pipe.Role)
 	}
-	err := d6tpipe.ReachPipe(ctx, api, pipe.Name, d6tpipe.OpenOptions{})
+	err := d6tpipe.ReachPipe(ctx, api, pipe.Name, d.reach.options())
 	return found(finding{What: what, Name: pipe.Name, State: stateOK, Text: text}, err, what, pipe.Name)
 }
 
@@ -94,7 +93,7 @@ func found(ok finding, err error, what, name string) finding {
 	}
 	f := fails(what, name, err)
 	if errors.Is(err, d6tpipe.ErrRefused) {
-		f.State, f.Advice = stateWarning, "The record wants something of this machine, or the host is not known; pulls refuse it, too."
+		f.State, f.Advice = stateWarning, "Pulls refuse it, too, unless --local-keys or --local-folder allows it, or the host is in known_hosts."
 	}
 	return f
 }
