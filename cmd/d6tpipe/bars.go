@@ -112,6 +112,9 @@ func (b *bars) Write(text []byte) (int, error) { return b.all.Write(text) }
 
 // close takes all from the terminal. What was written above stays.
 func (b *bars) close() {
+	if b.files != nil {
+		b.refresh(true) // the last picture is a whole one
+	}
 	for _, bar := range []*mpb.Bar{b.names, b.files, b.bytes} {
 		if bar != nil {
 			bar.Abort(true)
