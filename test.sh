@@ -171,11 +171,17 @@ check_tests() {
   each code run_tests
 }
 
+# check_other_systems compiles for each system of a release, and looks at the size of the program there.
 check_other_systems() {
-  local rc=0 pair
-  for pair in windows/amd64 darwin/arm64; do
+  local rc=0 pair bytes limit
+  limit=$(sed -n 's/^limit=//p' release.sh)
+  for pair in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do
     export GOOS=${pair%/*} GOARCH=${pair#*/} CGO_ENABLED=0
-    echo "$pair"
+    GOWORK=$PWD/go.work go build -ldflags='-s -w' -o "$tmp/d6tpipe" ./cmd/d6tpipe || { echo "$pair: does not compile"; rc=1; continue; }
+    bytes=$(wc -c <"$tmp/d6tpipe")
+    echo "$pair: the program has $bytes bytes"
+    [ "$bytes" -le "$limit" ] || { echo "more than $limit; see release.sh"; rc=1; }
+    case $pair in windows/amd64 | darwin/arm64) ;; *) continue ;; esac
     each product go build ./... || rc=1
     each product go vet ./... || rc=1
   done
@@ -269,7 +275,7 @@ step "go vet" each code go vet ./...
 step "tests" check_tests
 if [ -z "$quick" ]; then
   step "examples" check_examples
-  step "windows and macOS" check_other_systems
+  step "other systems, size of the program" check_other_systems
   step "fuzzing, $fuzztime each" each product fuzz_module
   step "golangci-lint" check_lint
   step "govulncheck" check_vulns
