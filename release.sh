@@ -43,7 +43,7 @@ licences() {
   cp "$(go env GOROOT)/LICENSE" "$1/go/"
   go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}' ./cmd/d6tpipe | sort -u | while read -r path dir; do
     mkdir -p "$1/$path"
-    for file in "$dir"/LICEN[CS]E* "$dir"/COPYING* "$dir"/NOTICE*; do
+    for file in "$dir"/*LICEN[CS]E* "$dir"/COPYING* "$dir"/NOTICE*; do
       [ ! -f "$file" ] || install -m 0644 "$file" "$1/$path/"
     done
     [ -n "$(ls "$1/$path")" ] || { echo "release.sh: no licence found of $path" >&2; return 1; }
