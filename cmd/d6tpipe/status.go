@@ -39,7 +39,11 @@ With --json it is one document with the plans of a pull and of a push.`,
 func (p *program) showStatus(w io.Writer, pipe *d6tpipe.Pipe, status d6tpipe.PipeStatus) error {
 	s := pipe.Settings()
 	where := s.Options.RemotePath
-	if where == "" {
+	switch {
+	case where != "":
+	case s.Remote != "":
+		where = s.Remote + ":" + s.Options.Dir
+	default:
 		where = string(s.Protocol) + " " + s.Location
 	}
 	if s.Options.Encrypted {
