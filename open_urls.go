@@ -3,7 +3,6 @@ package d6tpipe
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -76,7 +75,7 @@ func (s signing) Sign(ctx context.Context, requests []urls.Request) ([]urls.Sign
 	if err != nil {
 		return nil, err
 	}
-	raw, err := s.client.server.send(ctx, request{method: http.MethodPost, url: s.client.server.url(catalog.Pipes, s.pipe, "urls"), body: json.RawMessage(in)})
+	raw, err := s.client.server.send(ctx, request{method: http.MethodPost, url: s.client.server.url(catalog.Pipes, s.pipe, "urls"), body: in})
 	if err != nil {
 		return nil, mayPass(err)
 	}

@@ -82,7 +82,7 @@ func parseBucket(text string) (c bucketConfig, err error) {
 		c.urls = true
 	case "", "temporary":
 		if c.Endpoint == "" && c.RoleARN == "" {
-			return c, errors.New("Amazon's STS makes keys for a role only: add role_arn=arn:aws:iam::ACCOUNT:role/NAME, or keys=urls to do without keys")
+			return c, errors.New("without a role Amazon's STS makes no keys: add role_arn=arn:aws:iam::ACCOUNT:role/NAME, or keys=urls to do without keys")
 		}
 	default:
 		return c, errors.New("keys is temporary or urls")

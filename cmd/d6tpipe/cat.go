@@ -81,11 +81,11 @@ func copyVisible(out io.Writer, in io.Reader) error {
 		case c == utf8.RuneError && n == 1:
 			_ = r.UnreadRune() // it was just read
 			b, _ := r.ReadByte()
-			fmt.Fprintf(w, `\x%02x`, b)
+			_, _ = fmt.Fprintf(w, `\x%02x`, b)
 		case c == '\n' || c == '\t' || c == '\r':
-			w.WriteByte(byte(c)) // its error stays until Flush
+			_ = w.WriteByte(byte(c)) // its error stays until Flush
 		default:
-			w.WriteString(safe(string(c)))
+			_, _ = w.WriteString(safe(string(c)))
 		}
 	}
 }

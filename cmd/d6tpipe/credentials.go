@@ -47,7 +47,7 @@ func newCredentials(p *program) *cobra.Command {
 		if p.asJSON {
 			format = "json"
 		}
-		print, ok := credentialFormats[format]
+		write, ok := credentialFormats[format]
 		if !ok {
 			return usage(c, fmt.Errorf("--format %q is none of env, aws and json", format))
 		}
@@ -70,7 +70,7 @@ func newCredentials(p *program) *cobra.Command {
 		if len(opened.Credentials) == 0 {
 			p.say(c, "Pipe %s has no credentials of its own for the role %s.", safe(pipe), role)
 		}
-		return print(c.OutOrStdout(), opened, s.Credentials.Expires())
+		return write(c.OutOrStdout(), opened, s.Credentials.Expires())
 	})
 	c.Flags().StringVar(&format, "format", format, "`env`, aws or json")
 	c.Flags().StringVar(&role, "role", role, "`read` or write")
@@ -145,12 +145,12 @@ func printAWS(w io.Writer, s openedStorage, expires time.Time) error {
 	}
 	out := struct {
 		Version         int
-		AccessKeyId     string //nolint:revive // the name that AWS gave it
+		AccessKeyID     string `json:"AccessKeyId"`
 		SecretAccessKey string
 		SessionToken    string     `json:",omitempty"`
 		Expiration      *time.Time `json:",omitempty"`
 	}{1, s.Credentials["aws_access_key_id"], s.Credentials["aws_secret_access_key"], s.Credentials["aws_session_token"], nil}
-	if out.AccessKeyId == "" || out.SecretAccessKey == "" {
+	if out.AccessKeyID == "" || out.SecretAccessKey == "" {
 		return errors.New("the pipe has no keys for S3")
 	}
 	if expires.IsZero() && out.SessionToken != "" {

@@ -154,5 +154,5 @@ func (d *demo) narrow(ctx context.Context) error {
 // tellHowToGoOn tells what a shell needs to be on the same stage.
 func (d *demo) tellHowToGoOn() {
 	d.say("All of it is kept, and the server has ended. To go on as Ann:")
-	fmt.Fprintf(d.out, "cd %s\nexport D6TPIPE_CONFIG=$PWD/cfg.json D6TPIPE_PROFILE=%s\n%s &\nd6tpipe status world\n", d.dir, ann, d.serverLine())
+	_, _ = fmt.Fprintf(d.out, "cd %s\nexport D6TPIPE_CONFIG=$PWD/cfg.json D6TPIPE_PROFILE=%s\n%s &\nd6tpipe status world\n", d.dir, ann, d.serverLine())
 }

@@ -86,7 +86,7 @@ func (d *demo) say(format string, args ...any) {
 	if d.color {
 		text = "\x1b[1m" + text + "\x1b[0m"
 	}
-	fmt.Fprintf(d.out, "\n%s\n", text)
+	_, _ = fmt.Fprintf(d.out, "\n%s\n", text)
 }
 
 // show prints a command line as its user would have typed it in the folder.
@@ -96,7 +96,7 @@ func (d *demo) show(who, line string) {
 		prompt = map[string]string{ann: "\x1b[36m", bob: "\x1b[33m"}[who] + prompt + "\x1b[0m"
 	}
 	line = strings.ReplaceAll(line, d.dir+string(filepath.Separator), "")
-	fmt.Fprintf(d.out, "%s %s\n", prompt, line)
+	_, _ = fmt.Fprintf(d.out, "%s %s\n", prompt, line)
 }
 
 // all carries out simple command lines, which must go well.
@@ -142,7 +142,7 @@ func (d *demo) run(ctx context.Context, who string, want int, args ...string) er
 		return err
 	}
 	if code != exitOK {
-		fmt.Fprintf(d.out, "(exit code %d)\n", code)
+		_, _ = fmt.Fprintf(d.out, "(exit code %d)\n", code)
 	}
 	if code != want {
 		return fmt.Errorf("the demo is wrong: d6tpipe %s ended with exit code %d, not %d", strings.Join(args, " "), code, want)
@@ -222,7 +222,7 @@ func (d *demo) serve(ctx context.Context) error {
 	case address := <-log.found:
 		d.url = "http://" + address
 	}
-	fmt.Fprintln(d.out, "serving "+d.url)
+	_, _ = fmt.Fprintln(d.out, "serving "+d.url)
 	return nil
 }
 

@@ -23,13 +23,13 @@ func sureToDelete(c *cobra.Command, yes bool, what string) error {
 	if !isTerminal(c.InOrStdin()) {
 		return refused("takes --yes where nobody can be asked")
 	}
-	fmt.Fprintf(c.ErrOrStderr(), "Delete %s? [y/N] ", what)
+	_, _ = fmt.Fprintf(c.ErrOrStderr(), "Delete %s? [y/N] ", what)
 	answer, err := unlessDone(c.Context(), func() (string, error) {
 		line, _ := bufio.NewReader(c.InOrStdin()).ReadString('\n') // an end without an answer is a no
 		return strings.ToLower(strings.TrimSpace(line)), nil
 	})
 	if err != nil {
-		fmt.Fprintln(c.ErrOrStderr()) // the line of the question
+		_, _ = fmt.Fprintln(c.ErrOrStderr()) // the line of the question
 		return err
 	}
 	if answer != "y" && answer != "yes" {

@@ -191,14 +191,14 @@ __start_d6tpipe
 for c in "${COMPREPLY[@]}"; do echo "${c%% *}"; done`
 
 var completions = map[string]string{
-	"d6tpipe vers":                     "version",
-	"d6tpipe --profile o":              "onprem",
-	"d6tpipe completion ":              "bash fish powershell zsh",
-	"d6tpipe serve --regi":             "--registration",
-	"d6tpipe pull s":                  "sales salt",
-	"d6tpipe push --pipe sal":         "sales salt",
-	"d6tpipe status sales ":           "",
-	"d6tpipe remotes get d":           "disk",
-	"d6tpipe pipes delete sale":       "sales",
-	"d6tpipe --local ls sal":          "sales salt",
+	"d6tpipe vers":              "version",
+	"d6tpipe --profile o":       "onprem",
+	"d6tpipe completion ":       "bash fish powershell zsh",
+	"d6tpipe serve --regi":      "--registration",
+	"d6tpipe pull s":            "sales salt",
+	"d6tpipe push --pipe sal":   "sales salt",
+	"d6tpipe status sales ":     "",
+	"d6tpipe remotes get d":     "disk",
+	"d6tpipe pipes delete sale": "sales",
+	"d6tpipe --local ls sal":    "sales salt",
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +38,8 @@ damaged, edited, gone or unreadable.`,
 		if err != nil {
 			return err
 		}
-		if err := p.show(c, report, func(w io.Writer) error { return problemTable(report).print(w) }); err != nil {
+		t := problemTable(report)
+		if err := p.show(c, report, t.print); err != nil {
 			return err
 		}
 		if report.OK() {

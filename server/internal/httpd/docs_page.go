@@ -17,7 +17,7 @@ func (p *page) put(format string, texts ...string) {
 	for i, text := range texts {
 		escaped[i] = html.EscapeString(text)
 	}
-	fmt.Fprintf(p, format+"\n", escaped...)
+	_, _ = fmt.Fprintf(p, format+"\n", escaped...) // into memory
 }
 
 // render is the page that people read. style is ours, and goes as it is.

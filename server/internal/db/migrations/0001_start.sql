@@ -74,9 +74,9 @@ CREATE TABLE audit (
 	owner_id  TEXT   COLLATE "binary" NOT NULL,
 	detail    TEXT   COLLATE "binary" NOT NULL
 );
-CREATE INDEX audit_by_owner ON audit (owner_id, at, id);
-CREATE INDEX audit_by_actor ON audit (actor, at, id);
-CREATE INDEX audit_by_time ON audit (at, id);
+CREATE INDEX audit_by_owner ON audit (owner_id, at);
+CREATE INDEX audit_by_record ON audit (record_id, at);
+CREATE INDEX audit_by_time ON audit (at);
 
 CREATE TABLE usage (
 	record_id TEXT   COLLATE "binary" NOT NULL,
