@@ -96,6 +96,7 @@ func decodes(ts *testscript.TestScript, _ bool, args []string) {
 		"VerifyReport": func() any { return new(d6tpipe.VerifyReport) },
 		"MirrorReport": func() any { return new(d6tpipe.MirrorReport) },
 		"Change":       func() any { return new(d6tpipe.Change) },
+		"CheckReport":  func() any { return new(d6tpipe.CheckReport) },
 	}[args[0]]
 	if !known {
 		ts.Fatalf("unknown type %s", args[0])

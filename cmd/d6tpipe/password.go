@@ -86,25 +86,15 @@ func prompt(ctx context.Context, in io.Reader, out io.Writer, question string, r
 	if _, err := fmt.Fprint(out, question); err != nil {
 		return "", err
 	}
-	type answer struct {
-		text string
-		err  error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		text, err := read(f)
-		answers <- answer{text, err}
-	}()
-	select {
-	case <-ctx.Done():
+	text, err := unlessDone(ctx, func() (string, error) { return read(f) })
+	switch {
+	case err == nil:
+		return text, nil
+	case ctx.Err() != nil:
 		_, _ = fmt.Fprintln(out)
 		return "", errors.Join(ctx.Err(), term.Restore(int(f.Fd()), state))
-	case a := <-answers:
-		if a.err != nil {
-			return "", fmt.Errorf("read the answer: %w", a.err)
-		}
-		return a.text, nil
 	}
+	return "", fmt.Errorf("read the answer: %w", err)
 }
 
 var errNoPassword = errors.New("there is no password")

@@ -36,8 +36,8 @@ func newRemotes(p *program) *cobra.Command {
 	return group(&cobra.Command{
 		Use:     "remotes",
 		Short:   "The remotes: storage places with their credentials",
-		Example: "  d6tpipe remotes list\n" + createExamples["remote"],
-	}, n.commands()...)
+		Example: "  d6tpipe remotes list\n" + createExamples["remote"] + "\n  d6tpipe remotes check warehouse",
+	}, append(n.commands(), newRemotesCheck(p))...)
 }
 
 func keepKeys(to *d6tpipe.Credentials, from d6tpipe.Credentials) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"strings"
@@ -23,16 +22,11 @@ func sureToDelete(c *cobra.Command, yes bool, what string) error {
 	if !isTerminal(c.InOrStdin()) {
 		return refused("takes --yes where nobody can be asked")
 	}
-	_, _ = fmt.Fprintf(c.ErrOrStderr(), "Delete %s? [y/N] ", what)
-	answer, err := unlessDone(c.Context(), func() (string, error) {
-		line, _ := bufio.NewReader(c.InOrStdin()).ReadString('\n') // an end without an answer is a no
-		return strings.ToLower(strings.TrimSpace(line)), nil
-	})
+	answer, err := askLine(c.Context(), c.InOrStdin(), c.ErrOrStderr(), "Delete "+what+"? [y/N] ")
 	if err != nil {
-		_, _ = fmt.Fprintln(c.ErrOrStderr()) // the line of the question
 		return err
 	}
-	if answer != "y" && answer != "yes" {
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
 		return refused("was not agreed to")
 	}
 	return nil
