@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -53,10 +52,10 @@ func (p *program) demo(c *cobra.Command, keep bool) (err error) {
 	}
 	if keep {
 		d.tellHowToGoOn()
-		return nil
+		return d.printError
 	}
 	d.say("That was all, in %.1f s. The server has ended and %s is removed; --keep keeps it.", time.Since(start).Seconds(), d.dir)
-	return nil
+	return d.printError
 }
 
 // The people of the story.
@@ -154,5 +153,5 @@ func (d *demo) narrow(ctx context.Context) error {
 // tellHowToGoOn tells what a shell needs to be on the same stage.
 func (d *demo) tellHowToGoOn() {
 	d.say("All of it is kept, and the server has ended. To go on as Ann:")
-	_, _ = fmt.Fprintf(d.out, "cd %s\nexport D6TPIPE_CONFIG=$PWD/cfg.json D6TPIPE_PROFILE=%s\n%s &\nd6tpipe status world\n", d.dir, ann, d.serverLine())
+	d.printf("cd %s\nexport D6TPIPE_CONFIG=$PWD/cfg.json D6TPIPE_PROFILE=%s\n%s &\nd6tpipe status world\n", d.dir, ann, d.serverLine())
 }

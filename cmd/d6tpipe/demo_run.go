@@ -29,8 +29,9 @@ type demo struct {
 	out   io.Writer
 	color bool
 
-	restore []func()
-	end     func() error // of the server
+	restore    []func()
+	end        func() error // of the server
+	printError error
 }
 
 // openDemo makes the folder, and hides the user's settings from the commands, which
@@ -80,13 +81,21 @@ func (d *demo) close() error {
 // path is that of a file of the stage.
 func (d *demo) path(name string) string { return filepath.Join(d.dir, filepath.FromSlash(name)) }
 
+// printf prints to the output. When nobody takes it any more, the story ends with the
+// next command.
+func (d *demo) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(d.out, format, args...); d.printError == nil {
+		d.printError = err
+	}
+}
+
 // say tells what happens next.
 func (d *demo) say(format string, args ...any) {
 	text := "# " + fmt.Sprintf(format, args...)
 	if d.color {
 		text = "\x1b[1m" + text + "\x1b[0m"
 	}
-	_, _ = fmt.Fprintf(d.out, "\n%s\n", text)
+	d.printf("\n%s\n", text)
 }
 
 // show prints a command line as its user would have typed it in the folder.
@@ -96,7 +105,7 @@ func (d *demo) show(who, line string) {
 		prompt = map[string]string{ann: "\x1b[36m", bob: "\x1b[33m"}[who] + prompt + "\x1b[0m"
 	}
 	line = strings.ReplaceAll(line, d.dir+string(filepath.Separator), "")
-	_, _ = fmt.Fprintf(d.out, "%s %s\n", prompt, line)
+	d.printf("%s %s\n", prompt, line)
 }
 
 // all carries out simple command lines, which must go well.
@@ -119,7 +128,7 @@ func (d *demo) all(ctx context.Context, who string, lines ...string) error {
 // and a file are its standard input, ">" and one say that its result is not shown. It
 // must end with the exit code want.
 func (d *demo) run(ctx context.Context, who string, want int, args ...string) error {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), d.printError); err != nil {
 		return err
 	}
 	d.show(who, "d6tpipe "+strings.Join(quoteForShell(args), " "))
@@ -142,7 +151,7 @@ func (d *demo) run(ctx context.Context, who string, want int, args ...string) er
 		return err
 	}
 	if code != exitOK {
-		_, _ = fmt.Fprintf(d.out, "(exit code %d)\n", code)
+		d.printf("(exit code %d)\n", code)
 	}
 	if code != want {
 		return fmt.Errorf("the demo is wrong: d6tpipe %s ended with exit code %d, not %d", strings.Join(args, " "), code, want)
@@ -222,7 +231,7 @@ func (d *demo) serve(ctx context.Context) error {
 	case address := <-log.found:
 		d.url = "http://" + address
 	}
-	_, _ = fmt.Fprintln(d.out, "serving "+d.url)
+	d.printf("serving %s\n", d.url)
 	return nil
 }
 

@@ -11,5 +11,5 @@ func freeSpace(folder string) int64 {
 	if err := unix.Statfs(folder, &s); err != nil {
 		return -1
 	}
-	return int64(s.Bavail) * int64(s.Bsize) //nolint:unconvert // types differ between systems; no disk has 8 EiB
+	return int64(s.Bavail) * int64(s.Bsize) //nolint:unconvert // types differ between systems
 }

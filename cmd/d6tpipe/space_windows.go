@@ -13,5 +13,5 @@ func freeSpace(folder string) int64 {
 	if err := windows.GetDiskFreeSpaceEx(name, &free, nil, nil); err != nil {
 		return -1
 	}
-	return int64(free) //nolint:gosec // no drive has 8 EiB
+	return int64(free)
 }
