@@ -81,11 +81,14 @@ func copyVisible(out io.Writer, in io.Reader) error {
 		case c == utf8.RuneError && n == 1:
 			_ = r.UnreadRune() // it was just read
 			b, _ := r.ReadByte()
-			_, _ = fmt.Fprintf(w, `\x%02x`, b)
+			_, err = fmt.Fprintf(w, `\x%02x`, b)
 		case c == '\n' || c == '\t' || c == '\r':
-			_ = w.WriteByte(byte(c)) // its error stays until Flush
+			err = w.WriteByte(byte(c))
 		default:
-			_, _ = w.WriteString(safe(string(c)))
+			_, err = w.WriteString(safe(string(c)))
+		}
+		if err != nil {
+			return err
 		}
 	}
 }

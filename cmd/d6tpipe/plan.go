@@ -86,7 +86,7 @@ func readPlan(c *cobra.Command, file string) (plan *d6tpipe.Plan, err error) {
 		if err != nil {
 			return nil, err
 		}
-		defer func() { _ = f.Close() }() // which also ends a reading that was left behind
+		defer f.Close()
 		in = f
 	}
 	plan, err = unlessDone(c.Context(), func() (*d6tpipe.Plan, error) { return d6tpipe.ReadPlan(in) })

@@ -38,8 +38,8 @@ damaged, edited, gone or unreadable.`,
 		if err != nil {
 			return err
 		}
-		t := problemTable(report)
-		if err := p.show(c, report, t.print); err != nil {
+		problems := problemTable(report)
+		if err := p.show(c, report, problems.print); err != nil {
 			return err
 		}
 		if report.OK() {
