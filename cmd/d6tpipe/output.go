@@ -51,7 +51,7 @@ func printJSON(w io.Writer, v any, indent string) error {
 // say tells people something on standard error, unless they want it quiet.
 func (p *program) say(c *cobra.Command, format string, args ...any) {
 	if !p.quiet {
-		_, _ = fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...)
+		_, _ = fmt.Fprintf(c.ErrOrStderr(), format+"\n", args...) // there is nobody else to tell
 	}
 }
 

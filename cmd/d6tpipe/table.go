@@ -47,8 +47,7 @@ func (t *table) print(w io.Writer) error {
 	widths := fit(columnWidths(rows), terminalWidth(w))
 	out := bufio.NewWriter(w)
 	for _, row := range rows {
-		_, _ = out.WriteString(line(row, widths, right)) // its error stays until Flush
-		_ = out.WriteByte('\n')
+		_, _ = out.WriteString(line(row, widths, right) + "\n") // its error stays until Flush
 	}
 	return out.Flush()
 }
