@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -167,13 +168,14 @@ func TestRestoreRefusesWhatCannotBe(t *testing.T) {
 		require.Contains(t, all, old)
 		return signed(strings.Split(strings.Replace(all, old, new, 1), "\n"))
 	}
+	schema := regexp.MustCompile(`"schema":\d+`).FindString(lines[0])
 	for name, c := range map[string]struct {
 		saved []byte
 		kind  error
 	}{
-		"newer schema":      {edited(`"schema":1`, `"schema":2`), db.ErrNewer},
+		"newer schema":      {edited(schema, `"schema":99`), db.ErrNewer},
 		"newer format":      {edited(`"format":1`, `"format":2`), db.ErrNewer},
-		"no schema":         {edited(`"schema":1`, `"schema":0`), db.ErrDamaged},
+		"no schema":         {edited(schema, `"schema":0`), db.ErrDamaged},
 		"no format":         {edited(`"format":1`, `"format":-1`), db.ErrDamaged},
 		"another program":   {edited(`"d6tpipe"`, `"other"`), db.ErrDamaged},
 		"unknown column":    {edited(`"username"`, `"usrname"`), db.ErrDamaged},

@@ -43,7 +43,7 @@ func TestANewerDatabaseIsRefused(t *testing.T) {
 		_, err = db.Open(t.Context(), url)
 		require.ErrorIs(t, err, db.ErrNewer)
 		require.ErrorContains(t, err, "version 99")
-		require.ErrorContains(t, err, "knows 1")
+		require.Regexp(t, `its schema has version 99, this one knows \d+$`, err.Error())
 		require.ErrorIs(t, d.Ping(t.Context()), db.ErrNewer, "one that was open already says so, too")
 		newer, err = db.OpenAs(t.Context(), url, withMigration(t, addsNote))
 		require.NoError(t, err)
