@@ -233,7 +233,7 @@ func (e *Embedded) clientFor(ctx context.Context, g Grant) (*minio.Client, error
 
 // Remove deletes a folder: it is gone from sight at once, and from the disk when
 // Remove returns, or after the next start.
-func (e *Embedded) Remove(_ context.Context, prefix string) error {
+func (e *Embedded) Remove(ctx context.Context, prefix string) error {
 	if err := checkPrefix(prefix); err != nil {
 		return err
 	}
@@ -242,22 +242,36 @@ func (e *Embedded) Remove(_ context.Context, prefix string) error {
 		return fmt.Errorf("remove %q: %w", prefix, err)
 	}
 	defer root.Close()
-	for _, kind := range []string{bucketsDir, sidecarDir} {
-		folder, trash := filepath.Join(kind, e.cfg.Bucket, filepath.FromSlash(prefix)), filepath.Join(trashDir, randomName())
-		if err := ignoreMissing(root.MkdirAll(trashDir, 0o700)); err != nil {
-			return fmt.Errorf("remove %q: %w", prefix, err)
-		}
-		if err := root.Rename(folder, trash); err != nil {
-			if ignoreMissing(err) == nil {
-				continue
-			}
-			return fmt.Errorf("remove %q: %w", prefix, err)
-		}
-		if err := root.RemoveAll(trash); err != nil {
-			return fmt.Errorf("remove %q: %w", prefix, err)
-		}
+	if err := e.trash(ctx, root, prefix); err != nil {
+		return fmt.Errorf("remove %q: %w", prefix, err)
 	}
 	return nil
+}
+
+// trash moves a folder and what lies beside it away before it deletes either: that may
+// take long, and meanwhile somebody else may have got the folder.
+func (e *Embedded) trash(ctx context.Context, root *os.Root, prefix string) error {
+	if err := ignoreMissing(root.MkdirAll(trashDir, 0o700)); err != nil {
+		return err
+	}
+	var moved []string
+	for _, kind := range []string{bucketsDir, sidecarDir} {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		folder, to := filepath.Join(kind, e.cfg.Bucket, filepath.FromSlash(prefix)), filepath.Join(trashDir, randomName())
+		switch err := root.Rename(folder, to); {
+		case err == nil:
+			moved = append(moved, to)
+		case ignoreMissing(err) != nil:
+			return err
+		}
+	}
+	var failed error
+	for _, folder := range moved {
+		failed = errors.Join(failed, root.RemoveAll(folder))
+	}
+	return failed
 }
 
 // Healthy reports whether the S3 server answers.

@@ -191,6 +191,8 @@ func TestEmbeddedListAndRemove(t *testing.T) {
 	for _, err := range w.List(ctx, read("alice/sales2/")) {
 		require.ErrorIs(t, err, context.Canceled)
 	}
+	require.ErrorIs(t, w.Remove(ctx, "alice/sales2/"), context.Canceled)
+	require.Len(t, listed(t, w, read("alice/sales2/")), 3, "who is too late removes nothing")
 }
 
 func listed(t testing.TB, s gateway.Storage, g gateway.Grant) (all []string) {
