@@ -144,15 +144,9 @@ func (s *Server) Close() (err error) {
 	return err
 }
 
-const (
-	// keepRemoved is how long the files of a removed pipe stay: somebody may have
-	// removed it by mistake.
-	keepRemoved = 7 * 24 * time.Hour
-	cleanUpTick = time.Hour
-	// reloadTick is how long after a rotation elsewhere a server still seals with the
-	// old key.
-	reloadTick = time.Minute
-)
+// reloadTick is how long after a rotation elsewhere a server still seals with the
+// old key.
+const reloadTick = time.Minute
 
 // every calls do now, and again after each tick, until ctx ends.
 func every(ctx context.Context, tick time.Duration, do func(context.Context)) {
@@ -173,41 +167,6 @@ func (s *Server) reload(keys *vault.Keys) {
 	if err := keys.Reload(); err != nil {
 		s.config.Log.Error("the key could not be read again; what it was is still used", "error", err)
 	}
-}
-
-// cleanUp removes files of managed pipes that were removed a while ago, and old lines
-// of the audit log.
-func (s *Server) cleanUp(ctx context.Context) {
-	if err := s.cleanUpOnce(ctx, time.Now().Add(-keepRemoved)); err != nil && ctx.Err() == nil {
-		s.config.Log.Error("files of removed pipes could not be cleaned up", "error", err)
-	}
-	if s.config.AuditAge < 0 {
-		return
-	}
-	n, err := s.repo.Forget(ctx, time.Now().Add(-s.config.AuditAge))
-	switch {
-	case err != nil && ctx.Err() == nil:
-		s.config.Log.Error("old lines of the audit log could not be dropped", "error", err)
-	case n > 0:
-		s.config.Log.Info("dropped old lines of the audit log", "lines", n)
-	}
-}
-
-func (s *Server) cleanUpOnce(ctx context.Context, before time.Time) error {
-	gone, err := s.repo.Leftovers(ctx, before.UnixMicro())
-	if err != nil {
-		return err
-	}
-	for _, l := range gone {
-		if err := s.storage.Remove(ctx, l.Prefix); err != nil {
-			return err
-		}
-		if err := s.repo.Cleaned(ctx, l); err != nil {
-			return err
-		}
-		s.config.Log.Info("removed the files of a pipe that is gone", "folder", l.Prefix)
-	}
-	return nil
 }
 
 // storageOr gives managed storage what is for it, and the rest to api, which says that

@@ -355,7 +355,7 @@ func TestManaged(t *testing.T) {
 		// Files of two records are never in one folder.
 		twin, err := owner.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "r"})
 		require.NoError(t, err)
-		require.Regexp(t, `^s3://managed/owner/r-[a-z0-9]{8}/$`, twin.Options.RemotePath)
+		require.Regexp(t, `^s3://managed/owner/r\.[a-z0-9]{8}/$`, twin.Options.RemotePath)
 		require.NoError(t, owner.Pipes().Delete(t.Context(), "p"))
 		heir, err := owner.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
 		require.NoError(t, err)

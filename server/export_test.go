@@ -1,0 +1,31 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/d6t/d6tpipe-go/server/internal/gateway"
+)
+
+// CleanUp removes what was left until now.
+func (s *Server) CleanUp(ctx context.Context) error {
+	return s.cleanUpOnce(ctx, time.Now().Add(time.Second))
+}
+
+// BeforeRemove has a function called before a folder of a bucket is removed. An error of it
+// is that of the removal. It is called before the server serves.
+func (s *Server) BeforeRemove(do func(prefix string) error) {
+	s.storage = interrupted{s.storage, do}
+}
+
+type interrupted struct {
+	gateway.Storage
+	before func(prefix string) error
+}
+
+func (i interrupted) Remove(ctx context.Context, prefix string) error {
+	if err := i.before(prefix); err != nil {
+		return err
+	}
+	return i.Storage.Remove(ctx, prefix)
+}
