@@ -5,8 +5,8 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 )
@@ -98,7 +98,7 @@ func (b *bars) namesLine(s decor.Statistics) string {
 		if i > 0 {
 			name = ", " + name
 		}
-		if i > 0 && utf8.RuneCountInString(line.String()+name+more) > s.AvailableWidth {
+		if i > 0 && runewidth.StringWidth(line.String()+name+more) > s.AvailableWidth {
 			line.WriteString(more)
 			break
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,7 +28,12 @@ func newDemo(p *program) *cobra.Command {
 		Long:    demoLong,
 		Example: "  d6tpipe demo\n  d6tpipe demo --keep",
 		Args:    exactly(0),
-		RunE:    func(c *cobra.Command, _ []string) error { return p.demo(c, keep) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if p.asJSON || p.quiet {
+				return usage(c, errors.New("a story is no result: demo takes neither --json nor --quiet"))
+			}
+			return p.demo(c, keep)
+		},
 	}
 	c.Flags().BoolVar(&keep, "keep", false, "keep the folder, and tell how to go on in it")
 	return c
@@ -35,6 +42,8 @@ func newDemo(p *program) *cobra.Command {
 // demo plays the story on a stage of its own, which it takes down again.
 func (p *program) demo(c *cobra.Command, keep bool) (err error) {
 	start := time.Now()
+	signal.Ignore(syscall.SIGPIPE) // head, which has read enough, must not keep us from cleaning up
+	defer signal.Reset(syscall.SIGPIPE)
 	out := c.OutOrStdout()
 	d, err := openDemo(out, p.colors(out))
 	if err != nil {
@@ -101,7 +110,7 @@ func (d *demo) accounts(ctx context.Context) error {
 }
 
 func (d *demo) publish(ctx context.Context) error {
-	d.say("Ann publishes three files. The server has the storage; it could be a bucket of hers as well.")
+	d.say("Ann publishes three files and a README. The server has the storage; it could be a bucket of hers as well.")
 	if err := d.unpack("data"); err != nil {
 		return err
 	}

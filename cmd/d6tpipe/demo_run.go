@@ -153,6 +153,9 @@ func (d *demo) run(ctx context.Context, who string, want int, args ...string) er
 	if code != exitOK {
 		d.printf("(exit code %d)\n", code)
 	}
+	if d.printError != nil { // the command may have failed for the same reason
+		return d.printError
+	}
 	if code != want {
 		return fmt.Errorf("the demo is wrong: d6tpipe %s ended with exit code %d, not %d", strings.Join(args, " "), code, want)
 	}

@@ -28,10 +28,17 @@ func TestExamples(t *testing.T) {
 		}
 	}
 	each(newRoot())
-	found := 0
-	for _, m := range regexp.MustCompile("`(d6tpipe [^`]*)`|(?m)^ *(d6tpipe .*)$").FindAllStringSubmatch(read(t, filepath.Join("..", "..", "docs", "cli.md")), -1) {
+	guide, found := read(t, filepath.Join("..", "..", "docs", "cli.md")), 0
+	for _, m := range regexp.MustCompile("`(d6tpipe [^`]*)`|(?m)^ *(d6tpipe .*)$").FindAllStringSubmatch(guide, -1) {
 		found++
 		checkLine(t, "docs/cli.md", m[1]+m[2])
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\| command \| what it (?:does|prints) \|\n\|---\|---\|\n((?:\|.*\n)+)`).FindAllStringSubmatch(guide, -1) {
+		for row := range strings.Lines(m[1]) {
+			if call := strings.TrimPrefix(row, "| `"); !strings.HasPrefix(call, "d6tpipe ") && !strings.Contains(call, "$(d6tpipe ") {
+				t.Errorf("docs/cli.md: a row that is not checked: %s", row)
+			}
+		}
 	}
 	if found < 20 {
 		t.Errorf("docs/cli.md: only %d command lines found", found)

@@ -13,20 +13,9 @@ import (
 // checkRemote runs the command as the program does, on the catalogue of a home.
 func checkRemote(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	p := new(program)
-	c := newRemotesCheck(p)
-	p.flags(c)
-	c.SilenceErrors, c.SilenceUsage = true, true
 	var out, err strings.Builder
-	c.SetOut(&out)
-	c.SetErr(&err)
-	c.SetArgs(append([]string{}, args...)) // nil would be those of the test
-	c.SetFlagErrorFunc(usage)
-	failed := c.ExecuteContext(t.Context())
-	if failed != nil {
-		err.WriteString(message(failed))
-	}
-	return exitCode(failed), out.String(), err.String()
+	code = execute(t.Context(), append([]string{"remotes", "check"}, args...), strings.NewReader(""), &out, &err)
+	return code, out.String(), err.String()
 }
 
 func TestRemotesCheck(t *testing.T) {

@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"io"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/mattn/go-runewidth"
 )
 
 // A table is text in columns for people, with a head or, made without, none. A
 // column whose head begins with ">" has its text at the right. On a terminal that
-// is too narrow the widest columns are cut; elsewhere, as in a pipe, nothing is.
+// is too narrow the widest columns are cut; elsewhere, as in a pipe, nothing is. Widths
+// are those of a terminal, on which some characters take two places and some none.
 type table struct {
 	heads []string
 	rows  [][]string
@@ -56,7 +58,7 @@ func columnWidths(rows [][]string) []int {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			widths[i] = max(widths[i], runewidth.StringWidth(cell))
 		}
 	}
 	return widths
@@ -89,10 +91,8 @@ func fit(widths []int, available int) []int {
 func line(cells []string, widths []int, right []bool) string {
 	var b strings.Builder
 	for i, cell := range cells {
-		if n := utf8.RuneCountInString(cell); n > widths[i] {
-			cell = string([]rune(cell)[:widths[i]-1]) + cutMark
-		}
-		pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+		cell = runewidth.Truncate(cell, widths[i], cutMark)
+		pad := strings.Repeat(" ", widths[i]-runewidth.StringWidth(cell))
 		if right[i] {
 			cell = pad + cell
 		} else if i < len(cells)-1 {
