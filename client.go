@@ -53,6 +53,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -285,5 +286,5 @@ func (c *Collection[T]) call(ctx context.Context, verb catalog.Verb, name string
 
 // badAnswer says that a repo API answered what no repo API answers.
 func badAnswer(err error) error {
-	return &Error{Op: "read the answer", Err: errors.Join(ErrUnavailable, err)}
+	return &Error{Op: "read the answer", Err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -98,7 +99,7 @@ func (f *localFile) save(ctx context.Context, old *localVersion, next *localStat
 	}
 	err = atomicfile.Swap(ctx, f.path, old.data, data, 0o600)
 	if errors.Is(err, atomicfile.ErrChanged) {
-		err = errors.Join(ErrConflict, err)
+		err = fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	if err != nil {
 		return f.fail("write", err)

@@ -69,9 +69,13 @@ was made from; what changed since is left alone, and the exit code is 3.`,
 			if plan.Push {
 				verb = "push"
 			}
-			return p.transfer(c, verb, plan.Pipe, r.options(), func(ctx context.Context, pipe *d6tpipe.Pipe) (d6tpipe.Report, error) {
+			err = p.transfer(c, verb, plan.Pipe, r.options(), func(ctx context.Context, pipe *d6tpipe.Pipe) (d6tpipe.Report, error) {
 				return pipe.Apply(ctx, plan)
 			})
+			if errors.Is(err, d6tpipe.ErrConflict) && !errors.Is(err, context.Canceled) {
+				err = hint(err, fmt.Sprintf("Make a new plan with: d6tpipe plan %s %s > FILE; --merge decides where both sides changed.", verb, plan.Pipe))
+			}
+			return err
 		},
 	}
 	r.flags(c)
@@ -91,7 +95,7 @@ func readPlan(c *cobra.Command, file string) (plan *d6tpipe.Plan, err error) {
 	}
 	plan, err = unlessDone(c.Context(), func() (*d6tpipe.Plan, error) { return d6tpipe.ReadPlan(in) })
 	if errors.Is(err, d6tpipe.ErrInvalid) {
-		err = hint(fmt.Errorf("%s: %w", file, err), "Make it anew with: d6tpipe plan pull PIPE > FILE")
+		err = hint(fmt.Errorf("%s: %w", file, err), "Make it anew with: d6tpipe plan pull PIPE > FILE, or plan push.")
 	}
 	return plan, err
 }

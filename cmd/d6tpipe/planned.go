@@ -18,7 +18,11 @@ func (p *program) showPlan(c *cobra.Command, plan *d6tpipe.Plan) error {
 			if s.Action == d6tpipe.ActionSkip && !p.verbose {
 				continue
 			}
-			t.add(string(s.Action), size(s.Size), s.Key, s.Reason)
+			bytes := ""
+			if s.Action == d6tpipe.ActionDownload || s.Action == d6tpipe.ActionUpload { // nothing else moves any
+				bytes = size(s.Size)
+			}
+			t.add(string(s.Action), bytes, s.Key, s.Reason)
 		}
 		for _, r := range plan.Refused {
 			t.add("refuse", "", r.Key, r.Reason)

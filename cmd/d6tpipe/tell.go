@@ -36,6 +36,9 @@ func (e partError) Is(target error) bool { return target == d6tpipe.ErrPartial }
 // words. What did not go well is told in any case.
 func (p *program) tell(c *cobra.Command, verb string, r d6tpipe.Report, w *watch, err error) error {
 	err = interrupted(err, verb+" "+r.Pipe, w)
+	if errors.Is(err, d6tpipe.ErrPartial) {
+		err = hintPart(err, r)
+	}
 	if p.asJSON {
 		return errors.Join(err, printJSON(c.OutOrStdout(), r, "  "))
 	}
@@ -48,6 +51,29 @@ func (p *program) tell(c *cobra.Command, verb string, r d6tpipe.Report, w *watch
 		if r.Readme != "" && r.Moved > 1 {
 			p.say(c, "  README.md came with it")
 		}
+	}
+	return err
+}
+
+// hintPart says what helps a transfer that went through in part, if running it again
+// does not.
+func hintPart(err error, r d6tpipe.Report) error {
+	failed, refused := d6tpipe.Failures(err)
+	where, list := "on the remote", "d6tpipe ls "+r.Pipe+" -R"
+	if r.Push {
+		where, list = "in the folder", "d6tpipe scan local "+r.Pipe
+	}
+	rest := ""
+	if len(failed) > len(r.Missing) {
+		rest = " Run it again for the rest."
+	}
+	switch {
+	case len(r.Missing) == 1:
+		return hint(err, fmt.Sprintf("%s is not %s; %s lists what is.%s", safe(r.Missing[0]), where, list, rest))
+	case len(r.Missing) > 1:
+		return hint(err, fmt.Sprintf("%d of the files are not %s; %s lists what is.%s", len(r.Missing), where, list, rest))
+	case len(failed) == 0 && len(refused) > 0:
+		return hint(err, fmt.Sprintf("What was refused needs another name %s.", where))
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -59,7 +60,7 @@ func claim(ctx context.Context, temp, next string) (string, error) {
 		case errors.Is(err, errors.ErrUnsupported), errors.Is(err, fs.ErrPermission):
 			return temp, nil
 		case errors.Is(err, fs.ErrNotExist): // somebody has swept temp away, for want of a lock
-			return "", errors.Join(ErrChanged, err)
+			return "", fmt.Errorf("%w: %w", ErrChanged, err)
 		case !errors.Is(err, fs.ErrExist):
 			return "", err
 		}
@@ -100,7 +101,7 @@ func replace(next, path string, old []byte, mine fs.FileInfo) error {
 	if err == nil {
 		err = os.Rename(next, path)
 		if errors.Is(err, fs.ErrNotExist) { // swept away since it was looked at
-			err = errors.Join(ErrChanged, err)
+			err = fmt.Errorf("%w: %w", ErrChanged, err)
 		}
 	}
 	if err != nil {

@@ -259,7 +259,7 @@ func (r *run) ended(ctx context.Context, i int, s *Step, e Entry, err error) {
 		r.tell(Event{Kind: Done, Key: s.Key, Action: s.Action})
 		return
 	case errors.Is(err, errMeanwhile) || r.outdated(err) || s.Action == Upload && errors.Is(err, storage.ErrChanged):
-		res.Status, res.Reason, res.Err = StatusConflict, ChangedAfter, errors.Join(ErrConflict, err)
+		res.Status, res.Reason, res.Err = StatusConflict, ChangedAfter, fmt.Errorf("%w: %w", ErrConflict, err)
 	case ctx.Err() != nil:
 		err = ctx.Err() // stopped: not the file's fault
 	default:

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"strings"
@@ -170,7 +171,7 @@ func (in *incoming) verify() (e Entry, err error) {
 	in.mu.Unlock()
 	d, err := in.part.sums.finish(want.Sum)
 	if errors.Is(err, errUnlike) { // the disk does not keep what it was given
-		err = errors.Join(ErrCorrupt, err)
+		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if err != nil {
 		return e, err
