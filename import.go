@@ -26,6 +26,13 @@ type ImportOptions struct {
 	Dir string
 	// Move removes each source after its copy is whole and durable.
 	Move bool
+	// KeepEdits refuses to replace files that were edited or added here and not
+	// pushed, unless a source has the same content: that is [ErrRefused], names them,
+	// and nothing is copied. Otherwise they are replaced, as in Python.
+	KeepEdits bool
+	// Progress is told what happens, one call after the other: the kinds of events
+	// are those of a pull, their Action is [ActionImport]. It must be quick.
+	Progress func(Event)
 }
 
 // ImportFiles copies files into the pipe's folder, each under its base name,
@@ -156,11 +163,39 @@ func (in *imports) copy(ctx context.Context) (done []string, err error) {
 	}
 	err = in.pipe.local("import into pipe", func(s *transfer.Sync) error {
 		return s.Alone(ctx, func() error {
+			if in.o.KeepEdits {
+				if err := in.keepEdits(ctx, s, keys); err != nil {
+					return err
+				}
+			}
 			done, err = in.copyAll(ctx, keys)
 			return err
 		})
 	})
 	return done, err
+}
+
+// tell tells who listens.
+func (in *imports) tell(e Event) {
+	if in.o.Progress != nil {
+		e.Action = ActionImport
+		in.o.Progress(e)
+	}
+}
+
+// tellPlan tells how much is to be copied. What cannot be looked at is found out when
+// it is its turn.
+func (in *imports) tellPlan(keys []string) {
+	if in.o.Progress == nil {
+		return
+	}
+	e := Event{Kind: EventPlanned, Files: len(keys)}
+	for _, key := range keys {
+		if info, err := os.Stat(in.sources[key]); err == nil {
+			e.Bytes += info.Size()
+		}
+	}
+	in.tell(e)
 }
 
 // copyAll copies the sources to their keys. No pull or push is at work meanwhile.
@@ -177,46 +212,62 @@ func (in *imports) copyAll(ctx context.Context, keys []string) (done []string, e
 	if err := sweepImports(dir); err != nil {
 		return nil, err
 	}
+	in.tellPlan(keys)
+	total := int64(0)
 	for i, key := range keys {
-		if err := importFile(ctx, root, key, in.sources[key], in.o.Move); err != nil {
+		size, err := in.importFile(ctx, root, key)
+		if err != nil {
+			in.tell(Event{Kind: EventFailed, Key: key, Err: withKind(err)})
 			return keys[:i], fmt.Errorf("%q: %w", in.sources[key], err)
 		}
+		total += size
+		in.tell(Event{Kind: EventDone, Key: key})
 	}
+	in.tell(Event{Kind: EventFinished, Files: len(keys), Bytes: total})
 	return keys, nil
 }
 
 // importFile copies one file to key below root, and removes the source when it
-// is to move and the copy is durable under its name.
-func importFile(ctx context.Context, root *os.Root, key, source string, move bool) error {
+// is to move and the copy is durable under its name. It returns the size.
+func (in *imports) importFile(ctx context.Context, root *os.Root, key string) (int64, error) {
+	source := in.sources[key]
 	local, err := storage.LocalPath(key)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	before, err := os.Stat(source)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if !before.Mode().IsRegular() { // opening a named pipe would wait for a writer
-		return fmt.Errorf("%w: it is not a regular file", ErrInvalid)
+		return 0, fmt.Errorf("%w: it is not a regular file", ErrInvalid)
 	}
-	in, err := os.Open(source)
+	from, err := os.Open(source)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	defer in.Close()
-	if err := refuseSame(root, local, in); err != nil {
-		return err
+	defer from.Close()
+	if err := refuseSame(root, local, from); err != nil {
+		return 0, err
 	}
 	folder := filepath.Dir(local)
 	if err := root.MkdirAll(folder, 0o777); err != nil {
-		return err
+		return 0, err
 	}
-	if err := copyInto(ctx, root, local, in); err != nil || !move {
-		return err
+	in.tell(Event{Kind: EventStarted, Key: key, Bytes: before.Size()})
+	told := reader{ctx, from, func(n int) { in.tell(Event{Kind: EventMoved, Key: key, Bytes: int64(n)}) }}
+	size, err := copyInto(root, local, told)
+	if err != nil || !in.o.Move {
+		return size, err
 	}
 	if err := atomicfile.SyncDir(filepath.Join(root.Name(), folder)); err != nil {
-		return err
+		return 0, err
 	}
+	return size, removeSource(source, before)
+}
+
+// removeSource removes a file that was copied, unless it was changed meanwhile.
+func removeSource(source string, before fs.FileInfo) error {
 	now, err := os.Stat(source)
 	if err != nil {
 		return err
@@ -241,25 +292,25 @@ func refuseSame(root *os.Root, local string, source *os.File) error {
 }
 
 // copyInto writes in to a temporary file below root and renames it to local.
-func copyInto(ctx context.Context, root *os.Root, local string, in io.Reader) (err error) {
+func copyInto(root *os.Root, local string, in io.Reader) (size int64, err error) {
 	temp := fmt.Sprintf("%s%d-%016x", atomicfile.TempPrefix, os.Getpid(), rand.Uint64())
 	out, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, root.Remove(temp))
 		}
 	}()
-	_, err = io.Copy(out, reader{ctx, in})
+	size, err = io.Copy(out, in)
 	if err == nil {
 		err = out.Sync()
 	}
 	if err = errors.Join(err, out.Close()); err != nil {
-		return err
+		return 0, err
 	}
-	return root.Rename(temp, local)
+	return size, root.Rename(temp, local)
 }
 
 // sweepImports removes what imports that were killed have left behind. Scans do
@@ -278,15 +329,20 @@ func sweepImports(dir string) error {
 	return err
 }
 
-// reader is r until ctx ends.
+// reader is r until ctx ends. What was read is told, unless moved is nil.
 type reader struct {
-	ctx context.Context
-	r   io.Reader
+	ctx   context.Context
+	r     io.Reader
+	moved func(n int)
 }
 
 func (r reader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return r.r.Read(p)
+	n, err := r.r.Read(p)
+	if n > 0 && r.moved != nil {
+		r.moved(n)
+	}
+	return n, err
 }

@@ -86,6 +86,49 @@ func TestOpenLocalPipeWithDamagedSettings(t *testing.T) {
 	require.NoError(t, err, "opening the pipe with its repo API mends it")
 }
 
+// An import replaces an edit that was not pushed, or refuses to as a whole.
+func TestImportKeepsEdits(t *testing.T) {
+	_, pipe := pulled(t)
+	outside := t.TempDir()
+	sources := func(a, b, c string) (paths []string) {
+		for name, text := range map[string]string{"a.csv": a, "b.csv": b, "c.csv": c} {
+			path := filepath.Join(outside, name)
+			require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+			paths = append(paths, path)
+		}
+		return paths
+	}
+	here := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(pipe.Dir(), name), []byte(text), 0o644))
+	}
+	keep := d6tpipe.ImportOptions{KeepEdits: true}
+	here("b.csv", "edited")
+	here("c.csv", "new") // a.csv is as it was pulled
+	_, err := pipe.Import(t.Context(), sources("one", "two", "three"), keep)
+	require.ErrorIs(t, err, d6tpipe.ErrRefused)
+	var edits *d6tpipe.EditsError
+	require.ErrorAs(t, err, &edits)
+	require.Equal(t, []string{"b.csv", "c.csv"}, edits.Keys)
+	require.Equal(t, "1", content(t, pipe, "a.csv"), "nothing was copied")
+	_, err = pipe.Import(t.Context(), sources("one", "edited", "nez"), keep)
+	require.ErrorAs(t, err, &edits)
+	require.Equal(t, []string{"c.csv"}, edits.Keys, "the same content is no loss, the same size is")
+
+	var events []d6tpipe.Event
+	keep.Progress = func(e d6tpipe.Event) { events = append(events, e) }
+	imported, err := pipe.Import(t.Context(), sources("one", "edited", "new"), keep)
+	require.NoError(t, err, "a file that is as it was pulled may be replaced")
+	require.Equal(t, []string{"a.csv", "b.csv", "c.csv"}, imported)
+	require.Equal(t, "one", content(t, pipe, "a.csv"))
+	require.Equal(t, d6tpipe.Event{Kind: d6tpipe.EventPlanned, Action: d6tpipe.ActionImport, Files: 3, Bytes: 12}, events[0])
+	require.Equal(t, d6tpipe.Event{Kind: d6tpipe.EventStarted, Action: d6tpipe.ActionImport, Key: "a.csv", Bytes: 3}, events[1])
+	require.Equal(t, d6tpipe.Event{Kind: d6tpipe.EventMoved, Action: d6tpipe.ActionImport, Key: "a.csv", Bytes: 3}, events[2])
+	require.Equal(t, d6tpipe.Event{Kind: d6tpipe.EventFinished, Action: d6tpipe.ActionImport, Files: 3, Bytes: 12}, events[len(events)-1])
+
+	require.NoError(t, pipe.ImportFiles(t.Context(), sources("1", "2", "3"), d6tpipe.ImportOptions{}), "as in Python")
+	require.Equal(t, "2", content(t, pipe, "b.csv"))
+}
+
 func TestImport(t *testing.T) {
 	_, pipe := pulled(t)
 	outside := t.TempDir()

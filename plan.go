@@ -49,6 +49,7 @@ const (
 	ActionSkip     Action = "skip"     // the sides differ and stay so
 	ActionConflict Action = "conflict" // the plan cannot be applied; see Merge
 	ActionVerify   Action = "verify"   // of the events of a Verify, not of a plan
+	ActionImport   Action = "import"   // of the events of an import
 )
 
 // A Refusal is a file name that cannot be used without danger.

@@ -6,7 +6,7 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
 
-// An Event tells what happens during a pull or push.
+// An Event tells what happens during a pull, a push, a verification or an import.
 type Event struct {
 	Kind   EventKind
 	Key    string // of the file; empty for EventPlanned and EventFinished

@@ -65,7 +65,7 @@ func (p *program) mirror(c *cobra.Command, source, target string, r reach, o d6t
 }
 
 func (p *program) tellMirror(c *cobra.Command, m d6tpipe.MirrorReport, o d6tpipe.MirrorOptions, w *watch, err error) error {
-	err = interrupted(err, "mirror "+m.Source+" to "+m.Target, w)
+	err = interrupted(err, "mirror "+m.Source+" to "+m.Target, w, nextGoesOn)
 	if p.asJSON {
 		return errors.Join(err, printJSON(c.OutOrStdout(), m, "  "))
 	}

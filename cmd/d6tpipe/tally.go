@@ -36,7 +36,7 @@ func newTally() *tally { return &tally{active: map[string]*underWay{}} }
 func (t *tally) add(e d6tpipe.Event, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	moves := e.Action == d6tpipe.ActionDownload || e.Action == d6tpipe.ActionUpload || e.Action == d6tpipe.ActionVerify
+	moves := slices.Contains([]d6tpipe.Action{d6tpipe.ActionDownload, d6tpipe.ActionUpload, d6tpipe.ActionVerify, d6tpipe.ActionImport}, e.Action)
 	switch {
 	case e.Kind == d6tpipe.EventPlanned: // a second plan takes the place of the first
 		t.planned, t.files, t.bytes = true, 0, 0

@@ -15,13 +15,16 @@ import (
 // mostNames is how many names are told of each kind without --verbose.
 const mostNames = 20
 
-// interrupted says of a transfer that was cancelled how far it came; other errors
-// stay what they are.
-func interrupted(err error, what string, w *watch) error {
+// nextGoesOn is what transfers do that were interrupted.
+const nextGoesOn = "The next run goes on from there."
+
+// interrupted says of a transfer that was cancelled how far it came, and what now;
+// other errors stay what they are.
+func interrupted(err error, what string, w *watch, now string) error {
 	if !errors.Is(err, context.Canceled) {
 		return err
 	}
-	return hint(&interruptedError{what + ": interrupted " + w.reached(), err}, "The next run goes on from there.")
+	return hint(&interruptedError{what + ": interrupted " + w.reached(), err}, now)
 }
 
 // A partError says in its own words that something was done in part.
@@ -35,7 +38,7 @@ func (e partError) Is(target error) bool { return target == d6tpipe.ErrPartial }
 // tell tells what a transfer did: its report on standard output with --json, else in
 // words. What did not go well is told in any case.
 func (p *program) tell(c *cobra.Command, verb string, r d6tpipe.Report, w *watch, err error) error {
-	err = interrupted(err, verb+" "+r.Pipe, w)
+	err = interrupted(err, verb+" "+r.Pipe, w, nextGoesOn)
 	if errors.Is(err, d6tpipe.ErrPartial) {
 		err = hintPart(err, r)
 	}

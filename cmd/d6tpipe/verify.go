@@ -36,7 +36,7 @@ damaged, edited, gone or unreadable.`,
 		report, err := p.verify(c.Context(), name, offline, open, o)
 		w.close()
 		if err != nil {
-			return err
+			return interrupted(err, "verify "+name, w, "Nothing was changed. The next run begins anew; --include makes it a smaller one.")
 		}
 		problems := problemTable(report)
 		if err := p.show(c, report, problems.print); err != nil {

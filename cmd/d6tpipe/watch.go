@@ -57,7 +57,7 @@ func eventLine(e d6tpipe.Event) string {
 	case e.Kind != d6tpipe.EventDone:
 		return ""
 	}
-	words := map[d6tpipe.Action]string{d6tpipe.ActionDownload: "pulled ", d6tpipe.ActionUpload: "pushed ", d6tpipe.ActionAdopt: "the same on both sides: "}
+	words := map[d6tpipe.Action]string{d6tpipe.ActionDownload: "pulled ", d6tpipe.ActionUpload: "pushed ", d6tpipe.ActionImport: "imported ", d6tpipe.ActionAdopt: "the same on both sides: "}
 	if word := words[e.Action]; word != "" {
 		return word + name
 	}

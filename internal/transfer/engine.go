@@ -51,7 +51,8 @@ func (s *Sync) carryOut(p *Plan, do func(*Report) error) (*Report, error) {
 }
 
 // Alone calls do while no sync or removal is at work on the folder, in this
-// process or another. do must not use the Sync.
+// process or another. Of the Sync, do may use what does not wait for its turn, as
+// Edited.
 func (s *Sync) Alone(ctx context.Context, do func() error) error {
 	unlock, err := s.manifest.lock(ctx)
 	if err != nil {

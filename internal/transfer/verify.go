@@ -62,7 +62,9 @@ func (s *Sync) Verify(ctx context.Context, match func(key string) bool, all bool
 	found := make([]Finding, len(steps))
 	err = s.parallel(ctx, len(steps), func(ctx context.Context, dir *folder, i int) error {
 		found[i] = s.verify(ctx, dir, &steps[i])
-		s.tell(Event{Kind: Done, Key: steps[i].Key, Action: Verifying})
+		if ctx.Err() == nil {
+			s.tell(Event{Kind: Done, Key: steps[i].Key, Action: Verifying})
+		}
 		return ctx.Err()
 	})
 	if errors.Is(err, fs.ErrNotExist) { // no folder, no files
