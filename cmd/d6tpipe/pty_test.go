@@ -285,6 +285,45 @@ func TestPullOnATerminal(t *testing.T) {
 	}
 }
 
+// An import of big files shows bars on a terminal, and says when it is stopped what is
+// there and how to go on. So does a verification.
+func TestImportOnATerminal(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	sources := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(sources, "a.csv"), []byte("1"), 0o644))
+	big := filepath.Join(sources, "big.bin") // with a hole as large as it is, which takes its time
+	check(t, os.WriteFile(big, nil, 0o644))
+	check(t, os.Truncate(big, 16<<30))
+	if code, _, stderr := s.run("import", "sales", filepath.Join(sources, "a.csv")); code != 0 {
+		t.Fatal(stderr)
+	}
+	term := s.terminal(80, "import", "sales", sources)
+	term.expect(`files \[=+>? *\] 1 of 2`)
+	term.expect(`bytes \[.*\] [\d.]+ [KMG]iB of 16 GiB`)
+	term.press("\x03")
+	if code, took := term.end(); code != exitInterrupted || took > stopLimit {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+	lines, _ := term.screen()
+	if text := strings.Join(lines, "\n"); !regexp.MustCompile(`^(\^C)?d6tpipe: import into sales: interrupted after 1 of 2 files, .* of 16 GiB\nThe same command goes on: `).MatchString(text) {
+		t.Errorf("on the terminal stays %q", text)
+	}
+	if entries, err := os.ReadDir(s.here); err != nil || len(entries) != 1 {
+		t.Errorf("in the folder is %v: %v", entries, err)
+	}
+
+	s.front.Set(faultproxy.Always(faultproxy.Fault{Kind: faultproxy.Stall}))
+	verify := s.terminal(80, "verify", "sales")
+	verify.expect("looking at both sides")
+	verify.press("\x03")
+	code, took := verify.end()
+	if code != exitInterrupted || took > stopLimit || !strings.Contains(verify.written(), "Nothing was changed. The next run begins anew") {
+		t.Errorf("exit code %d after %v: %q", code, took, verify.written())
+	}
+	s.front.Set(nil)
+}
+
 // A push that a signal ends says how far it came, without a terminal too.
 func TestPushAndASignal(t *testing.T) {
 	t.Parallel()

@@ -33,7 +33,7 @@ damaged, edited, gone or unreadable.`,
 		w := p.watch(c)
 		open := r.options()
 		open.Progress = w.event
-		report, err := p.verify(c.Context(), name, offline, open, o)
+		report, synced, err := p.verify(c.Context(), name, offline, open, o)
 		w.close()
 		if err != nil {
 			return interrupted(err, "verify "+name, w, "Nothing was changed. The next run begins anew; --include makes it a smaller one.")
@@ -42,7 +42,14 @@ damaged, edited, gone or unreadable.`,
 		if err := p.show(c, report, problems.print); err != nil {
 			return err
 		}
-		if report.OK() {
+		switch {
+		case report.OK() && !synced:
+			p.say(c, "%s: nothing was synced yet, so there is nothing to compare; d6tpipe pull %s or push %s begins", name, name, name)
+			return nil
+		case report.OK() && report.Checked == 0:
+			p.say(c, "%s: no synced file is among those that were asked for", name)
+			return nil
+		case report.OK():
 			p.say(c, "%s: %s, %s, all as they were synced", name, count(report.Checked, "file"), size(report.Bytes))
 			return nil
 		}
@@ -51,19 +58,25 @@ damaged, edited, gone or unreadable.`,
 	})
 }
 
-func (p *program) verify(ctx context.Context, name string, offline bool, open d6tpipe.OpenOptions, o d6tpipe.VerifyOptions) (d6tpipe.VerifyReport, error) {
+// verify also tells whether any file was ever synced.
+func (p *program) verify(ctx context.Context, name string, offline bool, open d6tpipe.OpenOptions, o d6tpipe.VerifyOptions) (report d6tpipe.VerifyReport, synced bool, err error) {
+	var here *d6tpipe.LocalPipe
 	if offline {
-		pipe, err := p.openHere(ctx, name)
-		if err != nil {
-			return d6tpipe.VerifyReport{}, err
+		if here, err = p.openHere(ctx, name); err == nil {
+			report, err = here.Verify(ctx, o)
 		}
-		return pipe.Verify(ctx, o)
+	} else {
+		var pipe *d6tpipe.Pipe
+		if pipe, err = p.open(ctx, name, open); err == nil {
+			here = pipe.LocalPipe
+			report, err = pipe.Verify(ctx, o)
+		}
 	}
-	pipe, err := p.open(ctx, name, open)
-	if err != nil {
-		return d6tpipe.VerifyReport{}, err
+	if err != nil || report.Checked > 0 {
+		return report, true, err
 	}
-	return pipe.Verify(ctx, o)
+	files, err := here.Files(ctx, d6tpipe.ListOptions{})
+	return report, len(files) > 0, err
 }
 
 func problemTable(report d6tpipe.VerifyReport) *table {
