@@ -59,6 +59,11 @@ func fails(what, name string, err error) finding {
 		f.Advice = "Look at the address, the network and the proxy (HTTPS_PROXY)."
 	case errors.Is(err, d6tpipe.ErrNotFound) && what != "account":
 		f.Advice = "The bucket or folder is not there: look at location, dir and endpoint in its settings."
+	case errors.Is(err, d6tpipe.ErrInvalid) && (what == "remote" || what == "pipe"):
+		f.Advice = fmt.Sprintf("Put its settings right: d6tpipe %ss update %s; its --help lists them.", what, name)
+		if what == "pipe" {
+			f.Advice += " Or those of its remote, if it is on one."
+		}
 	case errors.Is(err, d6tpipe.ErrPermission) && what == "remote":
 		f.Advice = "The storage refuses the credentials for reading: look at them and at what they may do."
 	}
@@ -116,8 +121,12 @@ func (d *doctor) look(ctx context.Context) {
 	}
 }
 
-// tell prints findings. After an error of the output there is nobody to tell more.
+// tell prints findings. After an error of the output there is nobody to tell more, and
+// after a signal what fails has no other reason.
 func (d *doctor) tell(findings ...finding) {
+	if d.command.Context().Err() != nil {
+		return
+	}
 	for _, f := range findings {
 		d.looked++
 		if f.State == stateFailed {

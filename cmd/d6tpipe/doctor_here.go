@@ -57,7 +57,7 @@ func lookAtFileRepo(cfg d6tpipe.Config) []finding {
 	if there {
 		if err := tryToWrite(folder); err != nil {
 			return []finding{{What: what, State: stateFailed, Text: err.Error(),
-				Advice: "It must be a folder in which you may write. Another one: d6tpipe profiles set --filerepo FOLDER"}}
+				Advice: "It must be a folder in which you may write. Another one: d6tpipe profiles set --file-repo FOLDER"}}
 		}
 	} else {
 		f.Text += ", which the first pull makes"

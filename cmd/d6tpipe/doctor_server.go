@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -48,6 +49,9 @@ func (d *doctor) lookAtAddress(ctx context.Context) bool {
 	f := finding{What: "server", State: stateOK, Text: d.cfg.Server}
 	if version, err := versionOf(resp); err == nil {
 		f.Text += ", version " + version
+		if f.Advice = adviceForVersions(version, thisBuild().Version); f.Advice != "" {
+			f.State = stateWarning
+		}
 	} else {
 		f.State, f.Text = stateWarning, f.Text+" does not tell its version: "+err.Error()
 		f.Advice = "It is an old server, or none of d6tpipe: look at the address."
@@ -86,6 +90,26 @@ func versionOf(resp *http.Response) (string, error) {
 		return "", errors.New("/v1/openapi.json is something else")
 	}
 	return doc.Info.Version, nil
+}
+
+// adviceForVersions says what to do when server and program are of different releases,
+// apart from fixes. Of builds that are no release nobody knows.
+func adviceForVersions(server, program string) string {
+	s, known := release(server)
+	p, ours := release(program)
+	switch order := slices.Compare(s[:], p[:]); {
+	case !known || !ours || order == 0:
+		return ""
+	case order < 0:
+		return "It is older than this program, " + program + ": what it does not know yet fails. Ask the administrator for a newer one."
+	}
+	return "It is newer than this program, " + program + ": install the same version here."
+}
+
+// release is the major and minor number of a version like v1.2.3.
+func release(version string) (r [2]int, ok bool) {
+	n, _ := fmt.Sscanf(version, "v%d.%d.", &r[0], &r[1])
+	return r, n == 2 && !strings.HasPrefix(version, "v0.0.0-") // as the Go command calls a commit without a release
 }
 
 func adviceForDial(err error) string {

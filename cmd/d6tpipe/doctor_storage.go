@@ -82,7 +82,25 @@ func (d *doctor) lookAtPipe(ctx context.Context, api d6tpipe.API, pipe d6tpipe.P
 		text += fmt.Sprintf(", you may %s", pipe.Role)
 	}
 	err := d6tpipe.ReachPipe(ctx, api, pipe.Name, d.reach.options())
+	if errors.Is(err, d6tpipe.ErrNotFound) {
+		if _, unknown := api.Storage(ctx, pipe.Name, d6tpipe.RoleRead, false); errors.Is(unknown, d6tpipe.ErrNotFound) { // it is the record, not the storage
+			f := fails(what, pipe.Name, err)
+			f.Advice = "A record that it needs is gone, or is none of yours: " + missingRecord(pipe)
+			return f
+		}
+	}
 	return found(finding{What: what, Name: pipe.Name, State: stateOK, Text: text}, err, what, pipe.Name)
+}
+
+// missingRecord says what to do about a pipe whose remote or parent is not there.
+func missingRecord(pipe d6tpipe.PipeSettings) string {
+	switch {
+	case pipe.Remote != "":
+		return fmt.Sprintf("make the remote again (d6tpipe remotes create %s), or give the pipe another one (d6tpipe pipes update %s --remote NAME).", pipe.Remote, pipe.Name)
+	case pipe.Parent != "":
+		return fmt.Sprintf("make the parent again (d6tpipe pipes create %s), or ask its owner.", pipe.Parent)
+	}
+	return "ask its owner."
 }
 
 // found is ok, or what err says. What was refused for the sake of this machine is no

@@ -33,6 +33,23 @@ func TestLookAtClock(t *testing.T) {
 	}
 }
 
+func TestAdviceForVersions(t *testing.T) {
+	for _, c := range []struct{ server, program, want string }{
+		{"v1.2.3", "v1.2.9", ""},
+		{"v1.2.3", "v1.3.0", "older than this program, v1.3.0"},
+		{"v1.10.0", "v1.9.4", "newer than this program"},
+		{"v2.0.0", "v1.9.4", "newer than this program"},
+		{"(devel)", "v1.3.0", ""},
+		{"v1.3.0", "(devel)", ""},
+		{"v1.3.0", "v0.0.0-20261126041009-a5c455800000+dirty", ""},
+		{"3 of another program", "v1.3.0", ""},
+	} {
+		if got := adviceForVersions(c.server, c.program); !strings.Contains(got, c.want) || (got == "") != (c.want == "") {
+			t.Errorf("%s by %s: %q", c.server, c.program, got)
+		}
+	}
+}
+
 func TestLookAtCertificate(t *testing.T) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	for days, state := range map[int]string{13: stateWarning, 15: stateOK} {

@@ -106,6 +106,6 @@ var advices = []struct {
 	{d6tpipe.ErrConflict, "d6tpipe status shows both sides; --merge keep or --merge overwrite decides."},
 	{d6tpipe.ErrRateLimited, "Wait a minute and try again."},
 	{d6tpipe.ErrUnavailable, "Try again later; d6tpipe doctor looks for the reason."},
-	{d6tpipe.ErrDamaged, "It was left as it is; d6tpipe doctor looks at the others."},
+	{d6tpipe.ErrDamaged, "It was left as it is: mend it by hand, or bring it back from a backup."},
 	{fs.ErrPermission, "Look at the permissions of the file or folder."},
 }

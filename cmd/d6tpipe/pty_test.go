@@ -321,7 +321,13 @@ func TestImportOnATerminal(t *testing.T) {
 	if code != exitInterrupted || took > stopLimit || !strings.Contains(verify.written(), "Nothing was changed. The next run begins anew") {
 		t.Errorf("exit code %d after %v: %q", code, took, verify.written())
 	}
-	s.front.Set(nil)
+	doctor := s.terminal(80, "doctor")
+	time.Sleep(300 * time.Millisecond) // its results go elsewhere, and its server says nothing
+	doctor.press("\x03")
+	code, took = doctor.end()
+	if code != exitInterrupted || took > stopLimit || strings.Contains(doctor.out.String(), "failed") || !strings.HasSuffix(doctor.written(), "d6tpipe: interrupted\r\n") {
+		t.Errorf("exit code %d after %v: %s%q", code, took, doctor.out.String(), doctor.written())
+	}
 }
 
 // A push that a signal ends says how far it came, without a terminal too.
