@@ -46,7 +46,7 @@ func (c Config) init(ctx context.Context, o InitOptions) (Config, error) {
 		old, _, err := doc.settings(c.Profile)
 		switch {
 		case err == nil && !o.Reset:
-			return fmt.Errorf("%w in %s; InitOptions.Reset replaces it", ErrExists, file)
+			return fmt.Errorf("%w in %s and stays as it is", ErrExists, file)
 		case err != nil && !errors.Is(err, ErrNotFound):
 			return err
 		}

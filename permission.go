@@ -128,7 +128,11 @@ func (c *APIClient) Credentials(ctx context.Context, pipe string, role Role, ren
 }
 
 func (c *APIClient) grant(ctx context.Context, path, name string, p Permission) (err error) {
-	defer explain(&err, "grant permission on", path+"/"+name)
+	op := "grant permission on"
+	if p.Role == RoleRevoke {
+		op = "take back permission on"
+	}
+	defer explain(&err, op, path+"/"+name)
 	if err := checkName("name", name); err != nil {
 		return err
 	}

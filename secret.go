@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -47,6 +49,25 @@ func hide[T any](v T) hidden[T] { return func() T { return v } }
 //
 // Credentials print and marshal with "***" in the place of each value.
 type Credentials map[string]any
+
+// credentialNames are the names of Credentials, and those under which people look for
+// them: in the tools of others, or in earlier versions of these.
+var credentialNames = []string{
+	"aws_access_key_id", "access_key_id", "access_key", "key", "key_id",
+	"aws_secret_access_key", "secret_access_key", "secret_key", "secret", "client_secret",
+	"aws_session_token", "session_token", "security_token", "aws_security_token",
+	"username", "user", "password", "pass", "passwd", "pwd", "passphrase", "private_key", "private_key_passphrase",
+	"token", "access_token", "auth_token", "bearer_token", "api_key", "apikey", "account_key", "sas_token", "authorization",
+	"credentials", "read_credentials", "readcredentials", "write_credentials", "writecredentials",
+}
+
+// IsCredentialName reports whether name is one of [Credentials], or what other tools
+// call one. What has such a name does not belong in the settings and options of a
+// record, which everybody who may use it sees in clear. Letters of either case and
+// hyphens are as good as what the names have.
+func IsCredentialName(name string) bool {
+	return slices.Contains(credentialNames, strings.ReplaceAll(strings.ToLower(name), "-", "_"))
+}
 
 // For returns the set for a role: the nested "read" or "write" set when there
 // are such, else all of c. It is nil when there is no set for the role.
