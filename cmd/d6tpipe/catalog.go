@@ -56,16 +56,21 @@ the profile of --profile, --local or the default one.`,
 	}
 	c.Flags().StringVar(&from, "from", "", "copy from this `profile`, or local:PROFILE")
 	c.Flags().StringVar(&to, "to", "", "copy to this `profile`, or local:PROFILE")
+	_ = c.RegisterFlagCompletionFunc("from", completeSides)
+	_ = c.RegisterFlagCompletionFunc("to", completeSides)
 	c.Flags().BoolVar(&overwrite, "overwrite", false, "replace records that are different")
 	return c
 }
+
+// localSide stands before a profile whose catalogue file is meant and not its server.
+const localSide = "local:"
 
 // side opens one side of a copy; "" is that of the global flags.
 func (p *program) side(name string) (d6tpipe.API, error) {
 	if name == "" {
 		return p.api()
 	}
-	profile, local := strings.CutPrefix(name, "local:")
+	profile, local := strings.CutPrefix(name, localSide)
 	return (&program{profile: profile, local: local}).api()
 }
 

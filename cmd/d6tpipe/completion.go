@@ -45,7 +45,7 @@ func newCompletion() *cobra.Command {
 		Use:   "completion",
 		Short: "Print the script that completes command lines in a shell",
 		Long: `Print the script with which a shell completes commands, flags and the names of
-profiles, remotes and pipes. The help of each shell tells how to install it.`,
+profiles, remotes, pipes and groups. The help of each shell tells how to install it.`,
 		Example: "  d6tpipe completion bash --help\n  source <(d6tpipe completion bash)",
 	})
 	for _, s := range shells {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -9,7 +10,7 @@ import (
 )
 
 // confirmation makes somebody who is about to lose something write its name once
-// more: on the terminal, or with the flag --yes.
+// more: on the terminal, or with the flag --yes. Every command that asks does it so.
 type confirmation struct{ yes string }
 
 func (f *confirmation) flag(c *cobra.Command) {
@@ -20,7 +21,7 @@ func (f *confirmation) flag(c *cobra.Command) {
 func (f *confirmation) ask(c *cobra.Command, name, loss string) error {
 	if f.yes == "" && isTerminal(c.InOrStdin()) {
 		answer, err := askLine(c.Context(), c.InOrStdin(), c.ErrOrStderr(), fmt.Sprintf("%s\nType %s to go on: ", loss, safe(name)))
-		if err != nil {
+		if err != nil && !errors.Is(err, errNoAnswer) { // Ctrl-D is a no
 			return err
 		}
 		f.yes = answer
@@ -29,7 +30,7 @@ func (f *confirmation) ask(c *cobra.Command, name, loss string) error {
 	case name:
 		return nil
 	case "":
-		return hint(fmt.Errorf("%w: %s", d6tpipe.ErrRefused, loss), "Confirm it with --yes "+safe(name)+".")
+		return hint(fmt.Errorf("%w: %s", d6tpipe.ErrRefused, loss), "Nothing was done. Confirm it with --yes "+safe(name)+".")
 	}
 	return hint(fmt.Errorf("%w: %q is not %q; nothing was done", d6tpipe.ErrRefused, f.yes, name), "Write the name exactly as it is.")
 }

@@ -74,6 +74,8 @@ func newCredentials(p *program) *cobra.Command {
 	})
 	c.Flags().StringVar(&format, "format", format, "`env`, aws or json")
 	c.Flags().StringVar(&role, "role", role, "`read` or write")
+	completeWords(c, "format", "env", "aws", "json")
+	completeWords(c, "role", "read", "write")
 	c.Flags().BoolVar(&renew, "renew", false, "ask the server for new ones")
 	return c
 }

@@ -26,12 +26,12 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &usage):
-		return exitUsage
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
 	case errors.Is(err, d6tpipe.ErrPartial):
 		return exitPartial
+	case errors.As(err, &usage):
+		return exitUsage
 	case errors.Is(err, d6tpipe.ErrRefused):
 		return exitRefused
 	case errors.Is(err, d6tpipe.ErrConflict):
@@ -43,7 +43,7 @@ func exitCode(err error) int {
 // message is the text of an error for people.
 func message(err error) string {
 	var told *interruptedError
-	if errors.Is(err, context.Canceled) && !errors.As(err, &told) {
+	if errors.Is(err, context.Canceled) && !errors.As(err, &told) && !errors.Is(err, d6tpipe.ErrPartial) {
 		return "interrupted"
 	}
 	return err.Error()

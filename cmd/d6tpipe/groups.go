@@ -55,7 +55,7 @@ func newGroupsCreate(p *program) *cobra.Command {
 				return err
 			}
 			p.say(c, "Created group %s.", safe(args[0]))
-			return nil
+			return p.showJSON(c, d6tpipe.Group{Name: args[0]})
 		},
 	}
 }
@@ -63,10 +63,11 @@ func newGroupsCreate(p *program) *cobra.Command {
 func newGroupsDelete(p *program) *cobra.Command {
 	var sure confirmation
 	c := &cobra.Command{
-		Use:     "delete ORGANISATION/TEAM",
-		Short:   "Remove a group, with what was shared with it",
-		Example: "  d6tpipe groups delete acme/analysts --yes acme/analysts",
-		Args:    exactly(1),
+		Use:               "delete ORGANISATION/TEAM",
+		Short:             "Remove a group, with what was shared with it",
+		Example:           "  d6tpipe groups delete acme/analysts --yes acme/analysts",
+		ValidArgsFunction: p.completeGroup,
+		Args:              exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			client, err := p.client(c)
 			if err != nil {
@@ -79,7 +80,7 @@ func newGroupsDelete(p *program) *cobra.Command {
 				return err
 			}
 			p.say(c, "Deleted group %s.", safe(args[0]))
-			return nil
+			return p.showJSON(c, deletion{args[0], true})
 		},
 	}
 	sure.flag(c)
@@ -88,10 +89,11 @@ func newGroupsDelete(p *program) *cobra.Command {
 
 func newGroupsMembers(p *program) *cobra.Command {
 	return &cobra.Command{
-		Use:     "members ORGANISATION/TEAM",
-		Short:   "List who belongs to a group, besides its owner",
-		Example: "  d6tpipe groups members acme/analysts",
-		Args:    exactly(1),
+		Use:               "members ORGANISATION/TEAM",
+		Short:             "List who belongs to a group, besides its owner",
+		Example:           "  d6tpipe groups members acme/analysts",
+		ValidArgsFunction: p.completeGroup,
+		Args:              exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			client, err := p.client(c)
 			if err != nil {
@@ -110,11 +112,12 @@ func newGroupsMembers(p *program) *cobra.Command {
 func newGroupsAdd(p *program) *cobra.Command {
 	admin := false
 	c := &cobra.Command{
-		Use:     "add ORGANISATION/TEAM WHO...",
-		Short:   "Take users or e-mail addresses into a group",
-		Long:    "Take users into a group, or e-mail addresses: one that no account has is an\ninvitation. With --admin they may change the members too.",
-		Example: "  d6tpipe groups add acme/analysts mary joe@example.com\n  d6tpipe groups add acme/analysts mary --admin",
-		Args:    atLeast(2),
+		Use:               "add ORGANISATION/TEAM WHO...",
+		Short:             "Take users or e-mail addresses into a group",
+		Long:              "Take users into a group, or e-mail addresses: one that no account has is an\ninvitation. With --admin they may change the members too.",
+		Example:           "  d6tpipe groups add acme/analysts mary joe@example.com\n  d6tpipe groups add acme/analysts mary --admin",
+		ValidArgsFunction: p.completeGroup,
+		Args:              atLeast(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			role := "member"
 			if admin {
@@ -129,11 +132,12 @@ func newGroupsAdd(p *program) *cobra.Command {
 
 func newGroupsRemove(p *program) *cobra.Command {
 	return &cobra.Command{
-		Use:     "remove ORGANISATION/TEAM WHO...",
-		Short:   "Take users or e-mail addresses out of a group",
-		Example: "  d6tpipe groups remove acme/analysts mary",
-		Args:    atLeast(2),
-		RunE:    func(c *cobra.Command, args []string) error { return p.setMembers(c, args, "revoke", "is out of") },
+		Use:               "remove ORGANISATION/TEAM WHO...",
+		Short:             "Take users or e-mail addresses out of a group",
+		Example:           "  d6tpipe groups remove acme/analysts mary",
+		ValidArgsFunction: p.completeGroup,
+		Args:              atLeast(2),
+		RunE:              func(c *cobra.Command, args []string) error { return p.setMembers(c, args, "revoke", "is out of") },
 	}
 }
 
@@ -151,7 +155,8 @@ func (p *program) setMembers(c *cobra.Command, args []string, role, done string)
 	if err != nil {
 		return err
 	}
-	for _, who := range args[1:] {
+	return eachOf(args[1:], func(i int) error {
+		who := args[1+i]
 		m := d6tpipe.Member{Username: who, Role: role}
 		if strings.Contains(who, "@") {
 			m.Username, m.Email = "", who
@@ -160,6 +165,9 @@ func (p *program) setMembers(c *cobra.Command, args []string, role, done string)
 			return fmt.Errorf("%s: %w", safe(who), err)
 		}
 		p.say(c, "%s %s %s.", safe(who), done, safe(args[0]))
-	}
-	return nil
+		if p.asJSON { // a line for each
+			return printJSON(c.OutOrStdout(), m, "")
+		}
+		return nil
+	})
 }

@@ -29,6 +29,10 @@ edited or added here and not pushed, nothing is copied and the exit code is 5, u
 	c.Flags().BoolVar(&overwrite, "overwrite", false, "also replace files that were edited or added here and not pushed")
 	c.Flags().StringVar(&o.Dir, "dir", "", "`folder` of the pipe to copy into")
 	c.Flags().BoolVar(&o.Move, "move", false, "remove each source after its copy is whole and durable")
+	completeWords(c, "dir") // of the pipe
+	c.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
 	return p.pipeFirst(c, -1, func(c *cobra.Command, name string, paths []string) error {
 		if len(paths) == 0 {
 			return usage(c, errors.New("say which files or folders to import"))

@@ -36,11 +36,17 @@ func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err != nil {
-		fmt.Fprintln(stderr, "d6tpipe: "+safeLines(message(err)))
-		if text := advice(err); text != "" {
-			fmt.Fprintln(stderr, text)
-		}
-	}
+	complain(stderr, err)
 	return exitCode(err)
+}
+
+// complain tells of an error, and what to do about it.
+func complain(stderr io.Writer, err error) {
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(stderr, "d6tpipe: "+safeLines(message(err)))
+	if text := advice(err); text != "" {
+		fmt.Fprintln(stderr, safeLines(text))
+	}
 }

@@ -29,7 +29,12 @@ than ten files and more than half would go it is refused, and the exit code is 5
 			o.Include, o.Exclude = f.include, f.exclude
 			return p.mirror(c, args[0], args[1], r, o)
 		},
-		ValidArgsFunction: p.completePipes,
+		ValidArgsFunction: func(c *cobra.Command, args []string, to string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 1 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return p.completePipes(c, args, to)
+		},
 	}
 	f.flags(c)
 	addOneOf(c, &o.Merge, "merge", "what becomes of files that were changed at the target", d6tpipe.MergeFail, d6tpipe.MergeKeep, d6tpipe.MergeOverwrite)

@@ -23,6 +23,17 @@ func (p *program) show(c *cobra.Command, result any, text func(w io.Writer) erro
 	return text(c.OutOrStdout())
 }
 
+// showJSON prints a result for which people get a sentence, if JSON is wanted.
+func (p *program) showJSON(c *cobra.Command, result any) error {
+	return p.show(c, result, func(io.Writer) error { return nil })
+}
+
+// A deletion is what those print with --json that remove a record.
+type deletion struct {
+	Name    string `json:"name"`
+	Deleted bool   `json:"deleted"`
+}
+
 // showList prints the things of a list: as a line of JSON each, or as a table.
 func showList[T any](p *program, c *cobra.Command, list []T, t table, row func(T) []string) error {
 	out := c.OutOrStdout()

@@ -50,26 +50,31 @@ func askSecret(ctx context.Context, in io.Reader, out io.Writer, question string
 // askHidden asks on a terminal for what nobody is to see.
 func askHidden(ctx context.Context, in io.Reader, out io.Writer, question string) (string, error) {
 	return prompt(ctx, in, out, question, func(f *os.File) (string, error) {
-		defer func() { _, _ = fmt.Fprintln(out) }() // the line that was not echoed
-		word, err := term.ReadPassword(int(f.Fd()))
-		return string(word), err
+		word, err := readHidden(f)
+		if err == nil {
+			_, _ = fmt.Fprintln(out) // the line that was not echoed
+		}
+		return word, err
 	})
 }
 
 // askLine asks on a terminal for a line.
 func askLine(ctx context.Context, in io.Reader, out io.Writer, question string) (string, error) {
-	return prompt(ctx, in, out, question, func(f *os.File) (string, error) {
-		var line []byte
-		for one := make([]byte, 1); ; { // what follows the line is for the next question
-			if _, err := f.Read(one); err != nil {
-				return "", err
-			}
-			if one[0] == '\n' {
-				return strings.TrimSuffix(string(line), "\r"), nil
-			}
-			line = append(line, one[0])
+	return prompt(ctx, in, out, question, readTyped)
+}
+
+// readTyped reads a line. What follows it is for the next question.
+func readTyped(f *os.File) (string, error) {
+	var line []byte
+	for one := make([]byte, 1); ; {
+		if _, err := f.Read(one); err != nil {
+			return "", err
 		}
-	})
+		if one[0] == '\n' {
+			return strings.TrimSuffix(string(line), "\r"), nil
+		}
+		line = append(line, one[0])
+	}
 }
 
 // prompt reads an answer from the terminal, until ctx ends. Nothing can stop the
@@ -93,8 +98,36 @@ func prompt(ctx context.Context, in io.Reader, out io.Writer, question string, r
 	case ctx.Err() != nil:
 		_, _ = fmt.Fprintln(out)
 		return "", errors.Join(ctx.Err(), term.Restore(int(f.Fd()), state))
+	case errors.Is(err, io.EOF):
+		_, _ = fmt.Fprintln(out)
+		return "", errNoAnswer
 	}
 	return "", fmt.Errorf("read the answer: %w", err)
+}
+
+// errNoAnswer says that the input ended, as Ctrl-D makes it, before there was an answer.
+var errNoAnswer = errors.New("there was no answer: the input ended")
+
+// unlessDone returns what read does, or the error of a context that ends before. It is
+// for reading from terminals and pipes, which cannot be interrupted: read is left
+// behind then, and ends with the program.
+func unlessDone[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := read()
+		done <- result{value, err}
+	}()
+	select {
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	case r := <-done:
+		return r.value, r.err
+	}
 }
 
 var errNoPassword = errors.New("there is no password")

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
-
-	d6tpipe "github.com/d6t/d6tpipe-go"
 )
 
 // pipeFirst makes the name of a pipe the first argument of a command, which run
@@ -18,22 +14,31 @@ func (p *program) pipeFirst(c *cobra.Command, n int, run func(c *cobra.Command, 
 	var pipe string
 	c.Flags().StringVar(&pipe, "pipe", "", "`name` of the pipe, in the place of the first argument")
 	_ = c.RegisterFlagCompletionFunc("pipe", p.completePipes)
+	behind := c.ValidArgsFunction // what completes the arguments behind the name
 	c.ValidArgsFunction = func(c *cobra.Command, args []string, to string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 || pipe != "" {
-			return nil, cobra.ShellCompDirectiveDefault
+		switch {
+		case len(args) == 0 && pipe == "":
+			return p.completePipes(c, args, to)
+		case behind != nil:
+			return behind(c, args, to)
 		}
-		return p.completePipes(c, args, to)
+		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	split := func(args []string) (string, []string, error) {
 		name, rest := pipe, args
-		if name == "" {
+		if !c.Flags().Changed("pipe") {
 			if len(args) == 0 {
 				return "", nil, errors.New("the name of the pipe is missing")
 			}
 			name, rest = args[0], args[1:]
 		}
-		if n >= 0 && len(rest) != n {
-			return "", nil, fmt.Errorf("%d arguments after the name of the pipe, not %d; usage: %s", n, len(rest), c.UseLine())
+		switch {
+		case name == "":
+			return "", nil, errors.New("the name of the pipe is empty")
+		case n >= 0 && len(rest) > n:
+			return "", nil, fmt.Errorf("%q is too much; usage: %s", rest[n], c.UseLine())
+		case len(rest) < n:
+			return "", nil, fmt.Errorf("something is missing after the name of the pipe; usage: %s", c.UseLine())
 		}
 		return name, rest, nil
 	}
@@ -49,21 +54,4 @@ func (p *program) pipeFirst(c *cobra.Command, n int, run func(c *cobra.Command, 
 		return run(c, name, rest)
 	}
 	return c
-}
-
-// completePipes gives a shell the names of the pipes, if that is quick.
-func (p *program) completePipes(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	return completeNames(p, c, d6tpipe.API.Pipes)
-}
-
-// completeNames gives a shell the names of records, if that is quick.
-func completeNames[T d6tpipe.Record](p *program, c *cobra.Command, of func(d6tpipe.API) *d6tpipe.Collection[T]) ([]string, cobra.ShellCompDirective) {
-	ctx, stop := context.WithTimeout(context.WithoutCancel(c.Context()), 2*time.Second)
-	defer stop()
-	api, err := p.api()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	names, _ := of(api).Names(ctx) // a completion has nobody to tell an error
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

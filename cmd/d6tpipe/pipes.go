@@ -34,7 +34,10 @@ func newPipesNoun(p *program) *noun[d6tpipe.PipeSettings] {
 		},
 		loss: func(s d6tpipe.PipeSettings) string {
 			text := fmt.Sprintf("pipe %s is removed with its permissions", safe(s.Name))
-			return text + filesAfter(s.Parent == "" && s.Remote == "" && managedPlace(s.Protocol, s.Location))
+			if s.Parent != "" || s.Remote != "" { // the files are theirs
+				return text + "; the files stay where they are"
+			}
+			return text + filesAfter(s.Protocol, s.Location)
 		},
 	}
 }

@@ -30,10 +30,7 @@ func (p *program) flags(root *cobra.Command) {
 	f.BoolVarP(&p.quiet, "quiet", "q", false, "print results and errors only")
 	f.BoolVarP(&p.verbose, "verbose", "v", false, "tell more: each file, each repetition")
 	f.BoolVar(&p.noColor, "no-color", false, "print no colours, like NO_COLOR")
-	_ = root.RegisterFlagCompletionFunc("profile", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		names, _ := d6tpipe.ListProfiles("") // a completion has nobody to tell an error
-		return names, cobra.ShellCompDirectiveNoFileComp
-	})
+	_ = root.RegisterFlagCompletionFunc("profile", completeProfiles)
 }
 
 // check refuses flags that exclude each other. Commands with a PersistentPreRunE

@@ -50,12 +50,18 @@ func (f *recordFlags) read(c *cobra.Command, args []string) ([]fields, error) {
 	if err := f.check(); err != nil {
 		return nil, usage(c, err)
 	}
+	if slices.Contains(args, "") {
+		return nil, usage(c, errors.New("the name is empty"))
+	}
 	docs := []fields{{}}
 	if f.file != "" {
 		var err error
 		if docs, err = readDocuments(c, f.file); err != nil {
 			return nil, err
 		}
+	}
+	if err := f.checkClear(docs); err != nil {
+		return nil, err
 	}
 	if len(docs) > 1 {
 		if len(args) > 0 || f.ownFlags(c) {
@@ -101,11 +107,19 @@ func (f *recordFlags) ownFlags(c *cobra.Command) bool {
 	return len(f.options) > 0 || f.schema != "" || f.params != "" || f.keys.given()
 }
 
+// checkNames refuses records without a name, and two of the same: what the first
+// says would be lost.
 func (f *recordFlags) checkNames(docs []fields) error {
+	seen := map[string]int{}
 	for i, doc := range docs {
-		if _, ok := doc["name"]; !ok {
+		name, ok := doc["name"]
+		if !ok {
 			return fmt.Errorf("%s: record %d has no name", inputName(f.file), i+1)
 		}
+		if first, ok := seen[string(name)]; ok {
+			return fmt.Errorf("%s: records %d and %d are both of %s", inputName(f.file), first, i+1, name)
+		}
+		seen[string(name)] = i + 1
 	}
 	return nil
 }
@@ -120,6 +134,9 @@ func (f *recordFlags) overlay(c *cobra.Command, doc fields) error {
 		if err := plain("--"+k.flag, value); err != nil {
 			return usage(c, err)
 		}
+		if err := noSecret(k.name, quoted(value)); err != nil {
+			return usage(c, fmt.Errorf("--%s: %w, and everybody on the machine can read the command line; see --credentials", k.flag, err))
+		}
 		if err := doc.set(k.in, k.name, quoted(value)); err != nil {
 			return err
 		}
@@ -129,10 +146,11 @@ func (f *recordFlags) overlay(c *cobra.Command, doc fields) error {
 		if !ok || name == "" {
 			return usage(c, fmt.Errorf("--option %q has not the form NAME=VALUE", option))
 		}
-		if slices.ContainsFunc(slices.Concat(s3Keys, otherKeys), func(k storageKey) bool { return strings.EqualFold(k.name, name) }) {
-			return usage(c, fmt.Errorf("--option %s: this is a credential, and everybody on the machine can read the command line; see --credentials", name))
+		raw := optionValue(name, value)
+		if err := noSecret(name, raw); err != nil {
+			return usage(c, fmt.Errorf("--option %s: %w, and everybody on the machine can read the command line; see --credentials", safe(name), err))
 		}
-		if err := doc.set("settings", name, optionValue(name, value)); err != nil {
+		if err := doc.set("settings", name, raw); err != nil {
 			return err
 		}
 	}

@@ -30,7 +30,7 @@ func newRemotes(p *program) *cobra.Command {
 		},
 		loss: func(r d6tpipe.RemoteSettings) string {
 			text := fmt.Sprintf("remote %s is removed with its permissions and credentials; pipes on it lose their place", safe(r.Name))
-			return text + filesAfter(managedPlace(r.Protocol, r.Location))
+			return text + filesAfter(r.Protocol, r.Location)
 		},
 	}
 	return group(&cobra.Command{
@@ -59,16 +59,14 @@ func remoteRow(r d6tpipe.RemoteSettings) []string {
 	return []string{r.Name, string(r.Protocol), r.Location, keys}
 }
 
-// managedPlace reports whether a server keeps the files itself: it shows its
-// storage as a folder of a bucket.
-func managedPlace(protocol d6tpipe.Protocol, location string) bool {
-	return protocol == d6tpipe.ProtocolManaged || protocol == d6tpipe.ProtocolS3 && strings.Contains(location, "/")
-}
-
-// filesAfter says what becomes of the files.
-func filesAfter(managed bool) string {
-	if managed {
+// filesAfter says what becomes of the files. A server shows its own storage as a folder
+// of a bucket, which a place of somebody's own can be too.
+func filesAfter(protocol d6tpipe.Protocol, location string) string {
+	switch {
+	case protocol == d6tpipe.ProtocolManaged:
 		return "; the server deletes the files after seven days"
+	case protocol == d6tpipe.ProtocolS3 && strings.Contains(location, "/"):
+		return "; files in the server's own storage are deleted after seven days, all others stay where they are"
 	}
 	return "; the files stay where they are"
 }

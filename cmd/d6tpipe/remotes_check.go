@@ -25,8 +25,15 @@ removed again. About 6 MiB and a thousand requests; --read-only writes nothing.
 The exit code is 1 when a case failed, and 3 when something could not be removed.`,
 		Example: "  d6tpipe remotes check warehouse\n  d6tpipe remotes check warehouse --read-only --verbose",
 		Args:    exactly(1),
+		ValidArgsFunction: func(c *cobra.Command, args []string, to string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return p.completeRemotes(c, args, to)
+		},
 	}
 	c.Flags().StringVar(&o.Dir, "dir", "", "`folder` of the remote in which to make the scratch folder")
+	completeWords(c, "dir") // of the remote
 	c.Flags().BoolVar(&o.ReadOnly, "read-only", false, "write nothing")
 	c.Flags().BoolVar(&o.Full, "full", false, "move what finds most, some 200 MiB")
 	r.flags(c)

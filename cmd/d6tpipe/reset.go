@@ -11,7 +11,7 @@ import (
 func newReset(p *program) *cobra.Command {
 	var r reach
 	var o d6tpipe.ResetOptions
-	var yes bool
+	var sure confirmation
 	c := &cobra.Command{
 		Use:   "reset PIPE",
 		Short: "Forget what was synced and pull everything anew",
@@ -19,18 +19,18 @@ func newReset(p *program) *cobra.Command {
 anew. Files here that are not what the remote has are conflicts, unless --merge says
 what becomes of them.
 
-With --delete every file here is deleted first, edited or not; it asks first, and
-takes --yes where nobody can be asked. It is refused when the remote is empty.`,
-		Example: "  d6tpipe reset sales\n  d6tpipe reset sales --merge overwrite\n  d6tpipe reset sales --delete --yes",
+With --delete every file here is deleted first, edited or not; the name of the pipe
+must be typed once more, or given with --yes. It is refused when the remote is empty.`,
+		Example: "  d6tpipe reset sales\n  d6tpipe reset sales --merge overwrite\n  d6tpipe reset sales --delete --yes sales",
 	}
 	addOneOf(c, &o.Merge, "merge", "what becomes of files here that are not the remote's", d6tpipe.MergeFail, d6tpipe.MergeKeep, d6tpipe.MergeOverwrite)
 	c.Flags().BoolVar(&o.Delete, "delete", false, "first delete every file here")
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	sure.flag(c)
 	r.flags(c)
 	r.workerFlag(c)
 	return p.pipeFirst(c, 0, func(c *cobra.Command, name string, _ []string) error {
 		if o.Delete {
-			if err := sureToDelete(c, yes, "all files of "+name+" here, edited or not, and pull anew"); err != nil {
+			if err := sure.ask(c, name, "this deletes all files of "+safe(name)+" here, edited or not, and pulls anew"); err != nil {
 				return err
 			}
 		}

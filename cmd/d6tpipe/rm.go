@@ -21,17 +21,18 @@ deleted here is brought back by the next pull, what is deleted on the remote is 
 for everybody.
 
 The files are named by their keys, or by --synced (those that are as the last sync
-left them) or --all. These two ask first; where nobody can be asked they take --yes,
-else the exit code is 5. When a file that was named does not exist, none is deleted.`,
+left them) or --all. For these two the name of the pipe must be typed once more, or
+given with --yes, else the exit code is 5. When a file that was named does not exist,
+none is deleted.`,
 		Example: `  d6tpipe rm sales old.csv --where both
   d6tpipe rm sales --synced --where local     # free the disk, keep what was edited
-  d6tpipe rm sales --all --where remote --yes`,
+  d6tpipe rm sales --all --where remote --yes sales`,
 	}
 	c.Flags().StringVar(&rm.where, "where", "", "`side` on which to delete: local, remote or both")
 	_ = c.RegisterFlagCompletionFunc("where", cobra.FixedCompletions([]string{"local", "remote", "both"}, cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().BoolVar(&rm.o.Synced, "synced", false, "all files that are as the last sync left them")
 	c.Flags().BoolVar(&rm.o.All, "all", false, "all files of the pipe")
-	c.Flags().BoolVarP(&rm.yes, "yes", "y", false, "do not ask")
+	rm.sure.flag(c)
 	rm.reach.flags(c)
 	return p.pipeFirst(c, -1, func(c *cobra.Command, name string, keys []string) error {
 		rm.o.Files = keys
@@ -48,7 +49,7 @@ type removal struct {
 	reach
 	where string
 	o     d6tpipe.DeleteOptions
-	yes   bool
+	sure  confirmation
 }
 
 func (rm *removal) here() bool  { return rm.where != "remote" }
@@ -89,7 +90,7 @@ func (rm *removal) run(c *cobra.Command, name string) error {
 		return err
 	}
 	if len(rm.o.Files) == 0 {
-		if err := sureToDelete(c, rm.yes, rm.what(before, name)); err != nil {
+		if err := rm.sure.ask(c, name, "this deletes "+rm.what(before, safe(name))); err != nil {
 			return err
 		}
 	}

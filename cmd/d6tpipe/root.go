@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 )
@@ -112,6 +113,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newVersion(p), newCompletion(), newMan())
 	p.flags(root)
 	root.SetFlagErrorFunc(usage)
+	completeNoFiles(root)
 	return root
 }
 
@@ -138,11 +140,18 @@ func group(c *cobra.Command, below ...*cobra.Command) *cobra.Command {
 }
 
 // exactly is for commands with so many arguments, whose names are in Use.
-func exactly(n int) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error { return usage(c, cobra.ExactArgs(n)(c, args)) }
-}
+func exactly(n int) cobra.PositionalArgs { return notEmpty(cobra.ExactArgs(n)) }
 
 // atLeast is for commands with so many arguments or more.
-func atLeast(n int) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error { return usage(c, cobra.MinimumNArgs(n)(c, args)) }
+func atLeast(n int) cobra.PositionalArgs { return notEmpty(cobra.MinimumNArgs(n)) }
+
+// notEmpty refuses empty arguments too, which come of variables that are not set.
+func notEmpty(number cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		err := number(c, args)
+		if i := slices.Index(args, ""); err == nil && i >= 0 {
+			err = fmt.Errorf("argument %d is empty; usage: %s", i+1, c.UseLine())
+		}
+		return usage(c, err)
+	}
 }

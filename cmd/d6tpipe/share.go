@@ -27,9 +27,7 @@ func (s *subject) named(p *program, c *cobra.Command, run func(c *cobra.Command)
 		return p.completePipes(c, args, to)
 	}
 	_ = c.RegisterFlagCompletionFunc("pipe", p.completePipes)
-	_ = c.RegisterFlagCompletionFunc("remote", func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		return completeNames(p, c, d6tpipe.API.Remotes)
-	})
+	_ = c.RegisterFlagCompletionFunc("remote", p.completeRemotes)
 	c.Args = func(c *cobra.Command, args []string) error {
 		names := len(args)
 		for _, flag := range []string{s.remote, s.pipe} {
@@ -37,7 +35,7 @@ func (s *subject) named(p *program, c *cobra.Command, run func(c *cobra.Command)
 				names++
 			}
 		}
-		if names != 1 {
+		if names != 1 || slices.Contains(args, "") {
 			return usage(c, fmt.Errorf("name one pipe, or one remote with --remote; usage: %s", c.UseLine()))
 		}
 		return nil
@@ -92,8 +90,9 @@ type sharing struct {
 	with []string
 }
 
-func (s *sharing) flag(c *cobra.Command) {
+func (s *sharing) flag(p *program, c *cobra.Command) {
 	c.Flags().StringArrayVar(&s.with, "with", nil, "`who`: a username, an e-mail address, organisation/team, or public; may be given again")
+	_ = c.RegisterFlagCompletionFunc("with", p.completeGrantee)
 }
 
 // grant gives or takes a permission for each of --with, and prints each.
@@ -108,26 +107,25 @@ func (s *sharing) grant(p *program, c *cobra.Command, permission d6tpipe.Permiss
 			return usage(c, err)
 		}
 		g.Role, g.Expires, g.AcceptUnfiltered = permission.Role, permission.Expires, permission.AcceptUnfiltered
+		if g.Username == d6tpipe.Public && g.Role != d6tpipe.RoleRead && g.Role != d6tpipe.RoleRevoke {
+			return usage(c, errors.New("the public can only read: --with public goes with --role read"))
+		}
 		all = append(all, g)
 	}
 	client, err := p.client(c)
 	if err != nil {
 		return err
 	}
-	for _, g := range all {
-		if s.remote != "" {
-			err = client.GrantRemote(c.Context(), s.remote, g)
-		} else {
-			err = client.Grant(c.Context(), s.pipe, g)
-		}
-		if err != nil {
-			return err
-		}
-		if err := s.tell(p, c, g); err != nil {
-			return err
-		}
+	give, name := client.Grant, s.pipe
+	if s.remote != "" {
+		give, name = client.GrantRemote, s.remote
 	}
-	return nil
+	return eachOf(s.with, func(i int) error {
+		if err := give(c.Context(), name, all[i]); err != nil {
+			return err
+		}
+		return s.tell(p, c, all[i])
+	})
 }
 
 func (s *sharing) tell(p *program, c *cobra.Command, g d6tpipe.Permission) error {
@@ -170,8 +168,9 @@ one, and ends after the day that --until names, in UTC. The public can only read
 		permission.AcceptUnfiltered = unfiltered
 		return s.grant(p, c, permission)
 	})
-	s.flag(c)
+	s.flag(p, c)
 	c.Flags().StringVar(&role, "role", role, "`read`, write or admin")
+	completeWords(c, "role", "read", "write", "admin")
 	c.Flags().StringVar(&until, "until", "", "last `day` of the permission, such as 2026-12-31")
 	c.Flags().BoolVar(&unfiltered, "accept-unfiltered", false, "share a filtered pipe although its stored credentials open more than the filter lets through")
 	return c
@@ -205,7 +204,7 @@ func newUnshare(p *program) *cobra.Command {
 		Long:    "Take a permission back. Keys for the server's storage that were handed out end with\nit, or within the hour where the server uses a bucket; those of storage of your own\nstay known to whoever has got them.",
 		Example: "  d6tpipe unshare sales --with mary\n  d6tpipe unshare --remote warehouse --with public",
 	}, func(c *cobra.Command) error { return s.grant(p, c, d6tpipe.Permission{Role: d6tpipe.RoleRevoke}) })
-	s.flag(c)
+	s.flag(p, c)
 	return c
 }
 
