@@ -121,3 +121,42 @@ func TestSeenNothing(t *testing.T) {
 	require.Equal(t, before, tree(t, p.dir))
 	p.must(seen(snapshot(t, store)), 0)
 }
+
+// TestCompareLooksOnce: to say what is to be pulled takes one look at the remote. What
+// looks like an edit on both sides is looked at again, while nobody else moves files.
+func TestCompareLooksOnce(t *testing.T) {
+	store := remote(many(3))
+	looks := &looks{Store: store}
+	p := newPipe(t, looks)
+	p.must(pull, 3)
+	store.Plant("dir1/file0001.csv", []byte("theirs"))
+	store.Plant("new", []byte("new"))
+	looks.n = 0
+	toPull, toPush, err := p.Compare(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 2, toPull.Files)
+	require.Equal(t, []string{"dir1/file0001.csv", "new"}, toPush.Conflicts())
+	require.Equal(t, 1, looks.n)
+
+	p.write("dir1/file0001.csv", "mine")
+	looks.n = 0
+	toPull, toPush, err = p.Compare(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"dir1/file0001.csv"}, toPull.Conflicts())
+	require.Equal(t, []string{"dir1/file0001.csv", "new"}, toPush.Conflicts())
+	require.Equal(t, 2, looks.n)
+	looks.n = 0
+	require.Len(t, p.plan(push).Conflicts(), 2)
+	require.Equal(t, 2, looks.n)
+}
+
+// looks counts listings.
+type looks struct {
+	storage.Store
+	n int
+}
+
+func (l *looks) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	l.n++
+	return l.Store.List(ctx, prefix)
+}
