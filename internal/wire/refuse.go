@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -65,7 +66,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		body = `{"detail":` + ascii(texts[status]) + `}`
 	}
 	if status >= http.StatusInternalServerError {
-		h.options.Log.Error("refused", "method", r.Method, "status", status, "error", err)
+		h.options.Log.Log(r.Context(), level(status), "refused", "method", r.Method, "status", status, "error", err)
 	}
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Token")
@@ -75,6 +76,19 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	drain(r)
 	write(w, answer{status: status, body: []byte(body)})
+}
+
+// level is how much an answer 5xx is worth to who runs the server. Only 500 is a fault of
+// the server itself: what it does not have is asked for in ordinary use, and other
+// machines fail, or all come at once, as they do.
+func level(status int) slog.Level {
+	switch status {
+	case http.StatusInternalServerError:
+		return slog.LevelError
+	case http.StatusNotImplemented:
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
 }
 
 // drain reads some of a body that nobody wanted, because a client that is still

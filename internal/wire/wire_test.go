@@ -225,6 +225,30 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestLevels: only what is the server's own fault is an error in its log.
+func TestLevels(t *testing.T) {
+	for _, c := range []struct {
+		err   error
+		level string
+	}{
+		{errors.New("canary"), "ERROR"},
+		{&d6tpipe.StatusError{Status: 500}, "ERROR"},
+		{&d6tpipe.StatusError{Status: 501, Message: "There are no keys."}, "INFO"},
+		{&d6tpipe.StatusError{Status: 502, Message: "The remote cannot be reached."}, "WARN"},
+		{&d6tpipe.StatusError{Status: 503}, "WARN"},
+		{d6tpipe.ErrUnavailable, "WARN"},
+		{d6tpipe.ErrNotFound, ""},
+	} {
+		var log bytes.Buffer
+		say(t, wire.New(bad{err: c.err}, wire.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}), "GET", "/v1/api/pipes/p/", "")
+		if c.level == "" {
+			require.Empty(t, log.String(), c.err)
+		} else {
+			require.Contains(t, log.String(), "level="+c.level+" ", c.err)
+		}
+	}
+}
+
 func TestPanics(t *testing.T) {
 	var log bytes.Buffer
 	h := wire.New(bad{panic: "canary"}, wire.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
