@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -31,7 +32,11 @@ const (
 type answerError struct {
 	status *StatusError
 	more   error // a *FieldError or a sentinel; may be nil
+	after  time.Duration
 }
+
+// RetryAfter is how long the server asks to wait, for who tries again; 0 is unknown.
+func (e *answerError) RetryAfter() time.Duration { return e.after }
 
 func (e *answerError) Error() string { return e.status.Error() }
 
@@ -45,7 +50,7 @@ func (e *answerError) Unwrap() []error {
 
 // answerErr makes an error of an answer that is no success. Secrets that the
 // server echoes are blotted out.
-func answerErr(status int, body []byte, secrets ...Secret) error {
+func answerErr(status int, body []byte, secrets ...Secret) *answerError {
 	message, field := parseRefusal(body, secrets...)
 	e := &answerError{status: &StatusError{Status: status, Message: message}}
 	switch {

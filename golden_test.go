@@ -70,12 +70,12 @@ type fixedListing struct{}
 
 func (fixedListing) Files(_ context.Context, _ string, refresh bool) (wire.Listing, error) {
 	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	l := wire.Listing{Tag: "0123456789abcdef-1", Seen: at, Scanned: at.Add(time.Hour), MaxAge: time.Minute, Body: func(context.Context) ([]byte, error) {
+	l := wire.Listing{Tag: "0123456789abcdef-1", Seen: at, Scanned: at.Add(time.Hour), MaxAge: time.Minute, Body: func(context.Context) ([]byte, func(), error) {
 		var b bytes.Buffer
 		zip := gzip.NewWriter(&b)
 		_, err := io.WriteString(zip, `{"scanned_at":"2026-11-01T12:00:00Z","files":[{"key":"a.csv","size":3,"modified":"2026-11-01T11:00:00Z","tag":"900150983cd24fb0d6963f7d28e17f72","sum":"md5:900150983cd24fb0d6963f7d28e17f72"}],"refused":[{"key":"../b","reason":"leads out of the folder"}],"complete":true}`)
 		err = errors.Join(err, zip.Close())
-		return b.Bytes(), err
+		return b.Bytes(), nil, err
 	}}
 	if refresh {
 		l.Stale = "the storage cannot be reached"

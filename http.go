@@ -330,7 +330,9 @@ func (s *server) receive(ctx context.Context, url, etag string, take func(status
 	defer body.Close()
 	if status := resp.StatusCode(); status != http.StatusOK && status != http.StatusNotModified {
 		said, _ := io.ReadAll(io.LimitReader(body, int64(s.limits.Answer))) // what there is of a refusal
-		return answerErr(status, said, token)
+		refused := answerErr(status, said, token)
+		refused.after = retryAfter(resp.Header().Get("Retry-After"), time.Now())
+		return refused
 	}
 	err = take(resp.StatusCode(), resp.Header(), body)
 	switch {

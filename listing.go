@@ -65,8 +65,12 @@ type listingAnswer struct {
 	scanned     time.Time
 	age, maxAge time.Duration
 	stale       string
+	again       time.Duration // after which the server may have a newer one; 0 is unknown
 	files       storage.Listing
 }
+
+// asked is the server's time when it answered, or up to a second later.
+func (l *listingAnswer) asked() time.Time { return l.scanned.Add(l.age) }
 
 // believable reports whether the server stands by the listing: it is young enough,
 // and nothing newer was tried in vain.
@@ -90,6 +94,7 @@ func (c *APIClient) listing(ctx context.Context, pipe, etag string, refresh bool
 			l.age = time.Duration(seconds) * time.Second
 		}
 		l.maxAge = maxAge(h)
+		l.again = retryAfter(h.Get("Retry-After"), time.Now())
 		if l.unchanged {
 			if etag == "" {
 				return filelist.ErrMalformed

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/d6t/d6tpipe-go/internal/catalog"
 	"github.com/d6t/d6tpipe-go/internal/storage"
@@ -57,16 +58,48 @@ type signing struct {
 
 var _ urls.API = signing{}
 
-// List implements [urls.API]: a listing that is made after the call.
+const (
+	// maxRests is how often one listing waits until the server looks at a storage again: in
+	// the meantime others may have had it look.
+	maxRests = 3
+	// longestRest is the longest such wait. A storage rests for as long as it took to list.
+	longestRest = 10 * time.Minute
+)
+
+// List implements [urls.API]: a listing that is made after the call. A server that has
+// just looked, and does not do so again yet for who only reads, says when it will.
 func (s signing) List(ctx context.Context) (storage.Listing, error) {
-	l, err := s.client.listing(ctx, s.pipe, "", true)
-	switch {
-	case err != nil:
-		return storage.Listing{}, mayPass(err)
-	case l.stale != "":
-		return storage.Listing{}, fmt.Errorf("%w: the server could not list the files: %s", storage.ErrTemporary, clean(l.stale, maxMessage, nil))
+	var since time.Time // of the call, by the server's clock
+	for rests := 0; ; rests++ {
+		l, err := s.client.listing(ctx, s.pipe, "", true)
+		switch {
+		case err != nil:
+			return storage.Listing{}, mayPass(err)
+		case l.stale == "", !since.IsZero() && l.scanned.After(since):
+			return l.files, nil
+		case l.again == 0 || l.again > longestRest || l.age < 0 || rests == maxRests:
+			return storage.Listing{}, fmt.Errorf("%w: the server could not list the files: %s", storage.ErrTemporary, clean(l.stale, maxMessage, nil))
+		case since.IsZero():
+			since = l.asked()
+		}
+		if err := rest(ctx, l.again); err != nil {
+			return storage.Listing{}, err
+		}
 	}
-	return l.files, nil
+}
+
+// rest waits. What is not to stand still for long is told that this is meant.
+func rest(ctx context.Context, wait time.Duration) error {
+	done := storage.Queue(ctx, time.Now)
+	defer done()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Sign implements [urls.API].

@@ -45,9 +45,14 @@ type Listing struct {
 	// Stale says in a few words of ASCII why there is no newer listing although there
 	// should be one: it is not to be believed then.
 	Stale string
-	// Body returns the JSON document of package filelist, compressed by gzip. It is
-	// called when somebody does not have it yet.
-	Body func(ctx context.Context) ([]byte, error)
+	// Again is after which time it is worth asking for a newer one, when the last one was
+	// made so lately that there is no other yet; 0 is unknown.
+	Again time.Duration
+	// Body returns the JSON document of package filelist, compressed by gzip, which nobody
+	// changes. It is called when somebody does not have it yet. Done is called once, when
+	// the document is not needed any more: it may be in the way of others until then. It
+	// is nil with an error, and else may be.
+	Body func(ctx context.Context) (body []byte, done func(), err error)
 }
 
 // The headers that HTTP has no name for.
@@ -101,16 +106,18 @@ func (t target) listing(ctx context.Context, l Listing) (answer, error) {
 		a.status = http.StatusNotModified
 		return a, nil
 	}
-	body, err := l.Body(ctx)
-	switch {
-	case err != nil:
+	body, done, err := l.Body(ctx)
+	if err != nil {
 		return answer{}, err
-	case zipped:
+	}
+	a.done = done
+	if zipped {
 		a.header.Set("Content-Encoding", "gzip")
 		a.body = body
 		return a, nil
 	}
 	if a.stream, err = gzip.NewReader(bytes.NewReader(body)); err != nil {
+		a.end()
 		return answer{}, err
 	}
 	return a, nil
@@ -132,6 +139,9 @@ func (l Listing) headers(zipped bool, now time.Time) http.Header {
 	h.Set("Vary", "Authorization, Accept-Encoding")
 	if l.Stale != "" {
 		h.Set(headerStale, strings.Map(visible, l.Stale))
+	}
+	if l.Again > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64((l.Again+time.Second-1)/time.Second), 10))
 	}
 	return h
 }

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,19 +28,23 @@ type keeper struct {
 	err, bodyErr     error
 	asked, refreshed int
 	bodies, changed  int
+	done             int
 }
 
 const document = `{"scanned_at":"2026-11-01T12:00:00Z","files":[],"refused":[],"complete":true}`
 
 func newKeeper() *keeper {
 	k := &keeper{listing: wire.Listing{Tag: "abc-1", Seen: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC), Scanned: time.Now().Add(-90 * time.Second), MaxAge: 2 * time.Minute}}
-	k.listing.Body = func(context.Context) ([]byte, error) {
+	k.listing.Body = func(context.Context) ([]byte, func(), error) {
 		k.bodies++
 		var b bytes.Buffer
 		zip := gzip.NewWriter(&b)
 		_, err := io.WriteString(zip, document)
 		err = errors.Join(err, zip.Close(), k.bodyErr)
-		return b.Bytes(), err
+		if err != nil {
+			return nil, nil, err
+		}
+		return b.Bytes(), func() { k.done++ }, nil
 	}
 	return k
 }
@@ -98,6 +104,8 @@ func TestFiles(t *testing.T) {
 	require.Equal(t, "Authorization, Accept-Encoding", w.Header().Get("Vary"))
 	require.Equal(t, k.listing.Scanned.UTC().Format(time.RFC3339Nano), w.Header().Get("D6tpipe-Scanned"))
 	require.NotContains(t, w.Header(), "D6tpipe-Stale")
+	require.NotContains(t, w.Header(), "Retry-After")
+	require.Equal(t, []int{1, 1}, []int{k.bodies, k.done})
 
 	w = ask(t, h, "reader", files, "Accept-Encoding", "br;q=1.0, GZIP;q=0.5")
 	require.Equal(t, `"abc-1-gzip"`, w.Header().Get("ETag"), "what is compressed is another representation")
@@ -111,10 +119,11 @@ func TestFiles(t *testing.T) {
 		require.Empty(t, ask(t, h, "reader", files, "Accept-Encoding", no).Header().Get("Content-Encoding"), no)
 	}
 
-	k.listing.Stale, k.listing.MaxAge = "over\nhere \u00fc", -time.Second
+	k.listing.Stale, k.listing.MaxAge, k.listing.Again = "over\nhere \u00fc", -time.Second, 2100*time.Millisecond
 	w = ask(t, h, "reader", files+"?refresh=True")
 	require.Equal(t, "over?here ?", w.Header().Get("D6tpipe-Stale"))
 	require.Equal(t, "private, max-age=0", w.Header().Get("Cache-Control"))
+	require.Equal(t, "3", w.Header().Get("Retry-After"), "not too early")
 	require.Equal(t, 1, k.refreshed)
 	ask(t, h, "reader", files+"?refresh=no")
 	require.Equal(t, 1, k.refreshed)
@@ -202,14 +211,16 @@ func TestFilesFail(t *testing.T) {
 	require.True(t, json.Valid(w.Body.Bytes()))
 	require.NotContains(t, w.Body.String(), "secret")
 	k.bodyErr = nil
-	k.listing.Body = func(context.Context) ([]byte, error) { return []byte("no gzip"), nil }
+	k.listing.Body = func(context.Context) ([]byte, func(), error) { return []byte("no gzip"), func() { k.done++ }, nil }
+	k.done = 0
 	require.Equal(t, 500, ask(t, h, "me", files).Code)
-	k.listing.Body = func(context.Context) ([]byte, error) { // what breaks half-way is broken off
+	require.Equal(t, 1, k.done)
+	k.listing.Body = func(context.Context) ([]byte, func(), error) { // what breaks half-way is broken off
 		var b bytes.Buffer
 		zip := gzip.NewWriter(&b)
 		_, err := io.WriteString(zip, strings.Repeat(document, 1000))
 		err = errors.Join(err, zip.Close())
-		return b.Bytes()[:20], err
+		return b.Bytes()[:20], func() { k.done++ }, err
 	}
 	server := httptest.NewServer(h)
 	defer server.Close()
@@ -224,6 +235,8 @@ func TestFilesFail(t *testing.T) {
 	}
 	require.Error(t, err)
 	http.DefaultClient.CloseIdleConnections()
+	server.Close()
+	require.Equal(t, 2, k.done, "who cannot be sent it keeps nothing")
 }
 
 // TestWithoutListings: a service that keeps none says so as ever.
@@ -233,4 +246,38 @@ func TestWithoutListings(t *testing.T) {
 	for _, method := range []string{"GET", "POST", "HEAD"} {
 		require.Equal(t, 404, say(t, h, method, files, "").Code)
 	}
+}
+
+// TestSlowReaders: a listing is held until it was written, however slowly that is read,
+// and not longer when the reader goes away.
+func TestSlowReaders(t *testing.T) {
+	var held atomic.Int64
+	k := newKeeper()
+	random := make([]byte, 16<<20) // more than connections hold
+	_, _ = rand.Read(random)
+	k.listing.Body = func(context.Context) ([]byte, func(), error) {
+		held.Add(1)
+		return random, func() { held.Add(-1) }, nil
+	}
+	server := httptest.NewServer(listed(t, k))
+	defer server.Close()
+	begin := func() io.ReadCloser {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+files, nil)
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "Token token-of-me")
+		r.Header.Set("Accept-Encoding", "gzip")
+		resp, err := server.Client().Do(r)
+		require.NoError(t, err)
+		require.Equal(t, 200, resp.StatusCode)
+		return resp.Body
+	}
+	first, second := begin(), begin()
+	defer first.Close()
+	require.Equal(t, int64(2), held.Load())
+	require.NoError(t, second.Close())
+	require.Eventually(t, func() bool { return held.Load() == 1 }, 5*time.Second, time.Millisecond)
+	got, err := io.ReadAll(first)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(random, got))
+	require.Eventually(t, func() bool { return held.Load() == 0 }, 5*time.Second, time.Millisecond)
 }

@@ -26,6 +26,13 @@ type answer struct {
 	body   json.RawMessage
 	header http.Header // instead of those that say that nothing may be kept
 	stream io.Reader   // the body, when it is not in body
+	done   func()      // when the body was sent, or cannot be; may be nil
+}
+
+func (a answer) end() {
+	if a.done != nil {
+		a.done()
+	}
 }
 
 // ServeHTTP finds the route, carries it out and writes the answer. A panic
@@ -50,6 +57,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
+	defer a.end() // a broken connection is a panic
 	write(w, a)
 }
 

@@ -40,8 +40,8 @@ type Pipe struct {
 	// MaxAge is how old a listing may be for those who pull to go by it: the policy of
 	// the pipe. With 0 nobody does, and a listing is made when somebody asks for one.
 	MaxAge time.Duration
-	// Account is who asks. What one account can have scanned at a time is limited; ""
-	// is nobody in particular, and is not.
+	// Account is who asks. What one account can have scanned, and can be sent, at a time is
+	// limited; "" is nobody in particular, and is not.
 	Account string
 	// Reader says that the account may not write. Its refreshes may be answered by a scan
 	// that has just been made: see [Config.Interval].
@@ -103,6 +103,14 @@ type Config struct {
 	// always looked for.
 	Interval time.Duration
 
+	// Bodies is how many bytes of listings are in memory at a time because clients are
+	// sent them, who may read slowly; 256 MiB. All who are sent the same one share it.
+	// BodiesOne is how many of them are for one account; a quarter. A listing that is
+	// larger is the only one at a time. WaitBody is how long one waits for room until the
+	// answer is 503; 5 seconds.
+	Bodies, BodiesOne int64
+	WaitBody          time.Duration
+
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -124,6 +132,9 @@ func (c Config) WithDefaults() Config {
 	orElse(&c.MaxBytes, 128<<20)
 	orElse(&c.Pause, 30*time.Second)
 	orElse(&c.Interval, 2*time.Second)
+	orElse(&c.Bodies, 256<<20)
+	orElse(&c.BodiesOne, max(1, c.Bodies/4))
+	orElse(&c.WaitBody, 5*time.Second)
 	return c
 }
 
@@ -234,12 +245,15 @@ func (s *Scanner) serve(p Pipe, head Record, failed error) wire.Listing {
 	if failed != nil {
 		l.Stale = reason(failed)
 	}
-	l.Body = func(ctx context.Context) ([]byte, error) {
-		body, err := s.cfg.Cache.Body(ctx, p.ID, head.Tag)
+	if errors.Is(failed, errSoon) {
+		l.Again = s.rests(p.ID, head)
+	}
+	l.Body = func(ctx context.Context) ([]byte, func(), error) {
+		body, done, err := s.sent.get(ctx, p.Account, bodyKey{p.ID, head.Tag}, head.Size)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w: the listing was replaced just now", d6tpipe.ErrUnavailable)
 		}
-		return body, err
+		return body, done, err
 	}
 	return l
 }

@@ -610,9 +610,10 @@ func TestOldListings(t *testing.T) {
 	pull(t, p, d6tpipe.PullOptions{})
 	old, err := s.Files(t.Context(), "sales", false)
 	require.NoError(t, err)
-	body, err := old.Body(t.Context())
+	body, done, err := old.Body(t.Context())
 	require.NoError(t, err)
-	old.Body = func(context.Context) ([]byte, error) { return body, nil }
+	defer done()
+	old.Body = func(context.Context) ([]byte, func(), error) { return body, nil, nil }
 	edit(t, p, "b.csv", "pushed")
 	_, err = p.Push(t.Context(), d6tpipe.PushOptions{})
 	require.NoError(t, err)
@@ -661,7 +662,7 @@ func TestLyingListings(t *testing.T) {
 		require.NoError(t, filelist.Write(&b, filelist.Document{ScannedAt: time.Now(), Listing: l}))
 		s.set(nil, func(wire.Listing, error) (wire.Listing, error) {
 			return wire.Listing{Tag: fmt.Sprint(time.Now().UnixNano()), Seen: time.Now(), Scanned: time.Now(), MaxAge: time.Hour,
-				Body: func(context.Context) ([]byte, error) { return zipped(b.Bytes()), nil }}, nil
+				Body: func(context.Context) ([]byte, func(), error) { return zipped(b.Bytes()), nil, nil }}, nil
 		})
 	}
 	for name, row := range map[string]struct {

@@ -15,6 +15,7 @@ type Scanner struct {
 	stop  context.CancelFunc
 	slots chan struct{}
 	work  sync.WaitGroup
+	sent  *bodies
 
 	mu       sync.Mutex
 	pipes    map[string]*flights // those that are scanned, or wait for it
@@ -63,6 +64,7 @@ func New(cfg Config) (*Scanner, error) {
 	s := &Scanner{cfg: cfg.WithDefaults(), pipes: map[string]*flights{}, accounts: map[string]*account{}, last: map[string]outcome{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.slots = make(chan struct{}, s.cfg.Scans)
+	s.sent = newBodies(s.cfg)
 	return s, nil
 }
 
@@ -239,6 +241,22 @@ func (s *Scanner) lately(id string, now time.Time) (began time.Time, pause time.
 		return o.began, pause
 	}
 	return time.Time{}, pause
+}
+
+// rests returns for how long a reader's refresh brings nothing newer than head, unless
+// files are changed meanwhile; 0 is unknown.
+func (s *Scanner) rests(id string, head Record) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, now := s.last[id], s.cfg.Now()
+	rest := head.Scanned.Add(s.cfg.Interval).Sub(now) // of a replica's scan
+	if !o.began.IsZero() {
+		rest = max(rest, max(s.cfg.Interval, o.ended.Sub(o.began))-now.Sub(o.ended))
+	}
+	if rest < 0 {
+		return 0
+	}
+	return rest + time.Millisecond // the moment itself is still too early
 }
 
 // safeScan keeps a driver that panics from taking the server with it.

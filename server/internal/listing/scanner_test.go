@@ -134,8 +134,9 @@ func keys(t *testing.T, l wire.Listing) (found []string) {
 
 func read(t *testing.T, l wire.Listing) filelist.Document {
 	t.Helper()
-	body, err := l.Body(t.Context())
+	body, done, err := l.Body(t.Context())
 	require.NoError(t, err)
+	defer done()
 	zip, err := gzip.NewReader(bytes.NewReader(body))
 	require.NoError(t, err)
 	doc, err := filelist.Read(zip, filelist.Limits{})
@@ -252,6 +253,9 @@ func TestReadersRefresh(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, fresh, l.Stale == "", l.Stale)
 			require.Equal(t, fresh, !l.Scanned.Before(before.Truncate(time.Microsecond)))
+			if fresh {
+				require.Zero(t, l.Again)
+			}
 			return l
 		}
 		refresh(p, true)
@@ -279,8 +283,11 @@ func TestReadersRefresh(t *testing.T) {
 		time.Sleep(time.Hour)
 		refresh(p, true)
 		time.Sleep(59 * time.Second)
+		again := refresh(p, false).Again
+		require.Equal(t, time.Second+time.Millisecond, again, "it says for how long")
+		time.Sleep(again - 2*time.Millisecond)
 		refresh(p, false)
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Millisecond)
 		require.Equal(t, int64(5), s.scans.Load())
 
 		// Readers share the scan that is at work, a writer's comes after it.
@@ -323,7 +330,8 @@ func TestReplicasRefresh(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEmpty(t, l.Stale)
 		require.Equal(t, int64(1), s.scans.Load())
-		time.Sleep(2 * time.Second)
+		require.Equal(t, time.Second+time.Millisecond, l.Again)
+		time.Sleep(l.Again)
 		l, err = other.Files(t.Context(), p, true)
 		require.NoError(t, err)
 		require.Empty(t, l.Stale)
@@ -674,7 +682,7 @@ func TestMemory(t *testing.T) {
 	require.NoError(t, m.Changed(t.Context(), "p", at.Add(-time.Hour)))
 	head, err := m.Head(t.Context(), "p")
 	require.NoError(t, err)
-	require.Equal(t, listing.Record{Tag: "new", Scanned: at, Changed: at}, head)
+	require.Equal(t, listing.Record{Tag: "new", Scanned: at, Changed: at, Size: 3}, head)
 	_, err = m.Body(t.Context(), "p", "old")
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	body, err := m.Body(t.Context(), "p", "new")

@@ -139,15 +139,15 @@ var _ listing.Cache = Listings{}
 
 // Head implements [listing.Cache].
 func (l Listings) Head(ctx context.Context, id string) (r listing.Record, err error) {
-	var seen, scanned, changed int64
+	var seen, scanned, changed, text int64
 	err = l.DB.Read(ctx, func(ctx context.Context, tx db.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT etag, shows, seen_at, scanned_at, changed_at, files, bytes FROM listings WHERE record_id = $1`, id).
-			Scan(&r.Tag, &r.View, &seen, &scanned, &changed, &r.Files, &r.Bytes)
+		return tx.QueryRowContext(ctx, `SELECT etag, shows, seen_at, scanned_at, changed_at, files, bytes, octet_length(body) FROM listings WHERE record_id = $1`, id).
+			Scan(&r.Tag, &r.View, &seen, &scanned, &changed, &r.Files, &r.Bytes, &text)
 	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return listing.Record{}, nil
 	}
-	r.Seen, r.Scanned, r.Changed = timeOf(seen), timeOf(scanned), timeOf(changed)
+	r.Seen, r.Scanned, r.Changed, r.Size = timeOf(seen), timeOf(scanned), timeOf(changed), text/4*3
 	return r, err
 }
 
@@ -167,21 +167,37 @@ func microOf(t time.Time) int64 {
 
 // Body implements [listing.Cache].
 func (l Listings) Body(ctx context.Context, id, tag string) (body []byte, err error) {
-	var text string
 	err = l.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
-		return tx.QueryRowContext(ctx, `SELECT body FROM listings WHERE record_id = $1 AND etag = $2`, id, tag).Scan(&text)
+		return tx.QueryRowContext(ctx, `SELECT body FROM listings WHERE record_id = $1 AND etag = $2`, id, tag).Scan((*decoded)(&body))
 	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fs.ErrNotExist
 	}
-	if err != nil {
-		return nil, err
-	}
-	body, err = base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		err = fmt.Errorf("the listing of record %s is damaged: %w", id, err)
+	if errors.Is(err, errNoBase64) {
+		return nil, fmt.Errorf("the listing of record %s is damaged: %w", id, err)
 	}
 	return body, err
+}
+
+// decoded is a column in base64. It keeps nothing of the text.
+type decoded []byte
+
+var errNoBase64 = errors.New("this is no base64")
+
+// Scan implements [sql.Scanner].
+func (d *decoded) Scan(src any) (err error) {
+	switch text := src.(type) {
+	case string:
+		*d, err = base64.StdEncoding.DecodeString(text)
+	case []byte:
+		*d, err = base64.StdEncoding.AppendDecode(nil, text)
+	default:
+		return errNoBase64
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoBase64, err)
+	}
+	return nil
 }
 
 // Save implements [listing.Cache].

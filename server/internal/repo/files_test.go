@@ -48,7 +48,7 @@ func TestListings(t *testing.T) {
 		head, err := l.Head(t.Context(), id)
 		require.NoError(t, err)
 		want := first
-		want.Body, want.Changed = nil, at
+		want.Body, want.Size, want.Changed = nil, 3, at
 		require.Equal(t, want, head)
 		body, err := l.Body(t.Context(), id, "t1")
 		require.NoError(t, err)
