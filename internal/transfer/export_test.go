@@ -2,6 +2,8 @@ package transfer
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
@@ -39,6 +41,38 @@ var Scans = map[string]func(ctx context.Context, dir string) (LocalListing, erro
 	"here":       func(ctx context.Context, dir string) (LocalListing, error) { return scanWith(ctx, dir, openScan) },
 	"any system": func(ctx context.Context, dir string) (LocalListing, error) { return scanWith(ctx, dir, openRoot) },
 }
+
+// A FakeFolder is a folder that is not there: what is in it are folders by their names,
+// and files, which are nil. Enter and Names are what fails, if they are not nil.
+type FakeFolder struct {
+	In           map[string]*FakeFolder
+	Enter, Names error
+}
+
+// Scan looks at the folder.
+func (d *FakeFolder) Scan(ctx context.Context) (LocalListing, error) { return scan(ctx, fakeScan{d}) }
+
+// ErrNotFolder is what a folder says that has become something else.
+var ErrNotFolder = errNotFolder
+
+type fakeScan struct{ d *FakeFolder }
+
+func (s fakeScan) names() ([]string, error) {
+	return slices.Collect(maps.Keys(s.d.In)), s.d.Names
+}
+
+func (s fakeScan) stat(name string) (LocalFile, bool, error) {
+	return statFile(1, 1, 1, true), s.d.In[name] != nil, nil
+}
+
+func (s fakeScan) enter(name string) (scanFolder, error) {
+	if err := s.d.In[name].Enter; err != nil {
+		return nil, err
+	}
+	return fakeScan{s.d.In[name]}, nil
+}
+
+func (fakeScan) close() {}
 
 func scanWith(ctx context.Context, path string, open func(string) (scanFolder, error)) (LocalListing, error) {
 	dir, err := open(path)

@@ -208,7 +208,7 @@ func openDir(at *os.Root, name string) (*os.Root, error) {
 	}
 	next, err := at.OpenRoot(name)
 	if err != nil {
-		return nil, err
+		return nil, whyNot(at, name, before, err)
 	}
 	after, err := next.Stat(".")
 	if err == nil && !os.SameFile(before, after) {
@@ -219,6 +219,19 @@ func openDir(at *os.Root, name string) (*os.Root, error) {
 		return nil, err
 	}
 	return next, nil
+}
+
+// whyNot returns why a folder could not be opened: something else may be there by now,
+// of which a root says many things.
+func whyNot(at *os.Root, name string, before fs.FileInfo, err error) error {
+	after, gone := at.Lstat(name)
+	switch {
+	case gone != nil:
+		return gone
+	case !os.SameFile(before, after):
+		return &fs.PathError{Op: "open", Path: name, Err: errNotFolder}
+	}
+	return err
 }
 
 func readDir(dir *os.Root) (entries []fs.DirEntry, err error) {

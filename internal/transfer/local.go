@@ -29,7 +29,14 @@ type LocalFile struct {
 }
 
 func localFile(key string, info fs.FileInfo) LocalFile {
-	return LocalFile{Key: key, Size: info.Size(), ModTime: StampOf(info.ModTime()), Changed: changed(info), Irregular: !info.Mode().IsRegular()}
+	f := statFile(info.Size(), StampOf(info.ModTime()), changed(info), info.Mode().IsRegular())
+	f.Key = key
+	return f
+}
+
+// statFile is what a system says of a file, without its key.
+func statFile(size int64, modified, changed Stamp, regular bool) LocalFile {
+	return LocalFile{Size: size, ModTime: modified, Changed: changed, Irregular: !regular}
 }
 
 // is reports whether f is still what other was.

@@ -21,7 +21,7 @@ type scanFolder interface {
 	names() ([]string, error)
 	// stat returns what lies under a name, without its key, and whether it is a folder.
 	stat(name string) (f LocalFile, folder bool, err error)
-	// enter opens a folder, and fails with errNotFolder when it is none.
+	// enter opens a folder. It fails with errNotFolder when it is none, any more.
 	enter(name string) (scanFolder, error)
 	close()
 }
@@ -79,8 +79,8 @@ func (s scanner) walk(ctx context.Context, dir scanFolder, b *branch) error {
 // enter walks a folder in dir, at the same time when somebody is free for it.
 func (s scanner) enter(ctx context.Context, dir scanFolder, b *branch) error {
 	into, err := dir.enter(b.name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotFolder) {
+		return nil // also when a link or a file is there now: the folder is gone
 	}
 	if err != nil {
 		return err

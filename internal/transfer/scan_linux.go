@@ -34,8 +34,7 @@ func (d fileFolder) stat(name string) (f LocalFile, folder bool, err error) {
 		return f, false, &fs.PathError{Op: "lstat", Path: name, Err: err}
 	}
 	kind := st.Mode & unix.S_IFMT
-	f = LocalFile{Size: st.Size, ModTime: Stamp(st.Mtim.Nano()), Changed: Stamp(st.Ctim.Nano()), Irregular: kind != unix.S_IFREG}
-	return f, kind == unix.S_IFDIR, nil
+	return statFile(st.Size, Stamp(st.Mtim.Nano()), Stamp(st.Ctim.Nano()), kind == unix.S_IFREG), kind == unix.S_IFDIR, nil
 }
 
 func (d fileFolder) enter(name string) (scanFolder, error) {
