@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/url"
 
@@ -20,11 +21,13 @@ type Admin struct {
 }
 
 // CreateAdmin opens the account of an administrator, whether registration is open or
-// not. Administrators see the whole audit log.
+// not, in a database that may be new. Administrators see the whole audit log.
 func CreateAdmin(ctx context.Context, c Config, a Admin) error {
-	return c.withKeys(ctx, func(r *repo.Repo, _ *vault.Keys) error {
-		_, err := r.AddAccount(ctx, wire.Registration{Username: a.Username, Email: a.Email, Password: string(a.Password)}, true)
-		return err
+	return c.withNewDatabase(ctx, func(c Config, d *db.DB) error {
+		return c.withKeysOf(ctx, d, func(r *repo.Repo, _ *vault.Keys, _ string) error {
+			_, err := r.AddAccount(ctx, wire.Registration{Username: a.Username, Email: a.Email, Password: string(a.Password)}, true)
+			return err
+		})
 	})
 }
 
@@ -32,24 +35,43 @@ func CreateAdmin(ctx context.Context, c Config, a Admin) error {
 // can be restored into either engine. Stored credentials are in it as they are in the
 // database, sealed; the key and the files of managed storage are not.
 func Backup(ctx context.Context, c Config, w io.Writer) error {
-	return c.withDatabase(ctx, func(d *db.DB) error { return d.Backup(ctx, w) })
+	return c.withDatabase(ctx, func(_ Config, d *db.DB) error { return d.Backup(ctx, w) })
 }
 
-// Restore fills an empty database from a backup, and with force another one
-// instead of what it holds.
+// Restore fills an empty database, or one that it makes, from a backup, and with force
+// another one instead of what it holds.
 func Restore(ctx context.Context, c Config, r io.Reader, force bool) error {
-	return c.withDatabase(ctx, func(d *db.DB) error { return d.Restore(ctx, r, force) })
+	return c.withNewDatabase(ctx, func(_ Config, d *db.DB) error { return d.Restore(ctx, r, force) })
 }
 
-func (c Config) withDatabase(ctx context.Context, do func(d *db.DB) error) (err error) {
-	if c, err = c.ready(); err != nil {
+// withDatabase calls do with a database that exists, and makes nothing when it does
+// not: a folder or a URL that was misspelled is no empty server.
+func (c Config) withDatabase(ctx context.Context, do func(c Config, d *db.DB) error) error {
+	c, err := c.absolute()
+	if err != nil {
+		return err
+	}
+	d, err := db.OpenExisting(ctx, c.databaseURL())
+	if errors.Is(err, db.ErrMissing) {
+		return fmt.Errorf("there is no server's database at %s; name the one that the server has, with data or database: %w", c.databaseName(), err)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(c, d), d.Close())
+}
+
+// withNewDatabase is withDatabase, and makes what is not there.
+func (c Config) withNewDatabase(ctx context.Context, do func(c Config, d *db.DB) error) error {
+	c, err := c.ready()
+	if err != nil {
 		return err
 	}
 	d, err := db.Open(ctx, c.databaseURL())
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(d), d.Close())
+	return errors.Join(do(c, d), d.Close())
 }
 
 // redacted is a URL without its password.

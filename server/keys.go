@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,11 +18,17 @@ import (
 // KeyVariable is the variable of the environment that may hold the key.
 const KeyVariable = "D6TPIPE_SERVE_KEY"
 
-// keyCheck is under which name the database has what tells its key from another.
-const keyCheck = "key check"
-
-// ready checks the configuration and makes the data folder.
+// ready is absolute, and makes the data folder.
 func (c Config) ready() (Config, error) {
+	c, err := c.absolute()
+	if err != nil {
+		return c, err
+	}
+	return c, os.MkdirAll(c.Data, 0o700)
+}
+
+// absolute checks the configuration and fills in what it leaves open.
+func (c Config) absolute() (Config, error) {
 	c, err := c.WithDefaults()
 	if err != nil {
 		return c, err
@@ -32,10 +36,8 @@ func (c Config) ready() (Config, error) {
 	if err := c.Validate(); err != nil {
 		return c, err
 	}
-	if c.Data, err = filepath.Abs(c.Data); err != nil {
-		return c, err
-	}
-	return c, os.MkdirAll(c.Data, 0o700)
+	c.Data, err = filepath.Abs(c.Data)
+	return c, err
 }
 
 // databaseURL is the database's, with its default.
@@ -79,7 +81,7 @@ func (c Config) openKeys(ctx context.Context, d *db.DB) (*vault.Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	check, err := repo.Meta(ctx, d, keyCheck)
+	check, err := repo.Meta(ctx, d, repo.KeyCheck)
 	if err != nil {
 		return nil, err
 	}
@@ -98,74 +100,66 @@ func (c Config) openKeys(ctx context.Context, d *db.DB) (*vault.Keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		if check, err = repo.FirstMeta(ctx, d, keyCheck, made); err != nil {
+		if check, err = repo.FirstKey(ctx, d, made); err != nil {
 			return nil, err
 		}
 	}
 	return keys, keys.Verify(check)
 }
 
-// master is the secret that keys of the embedded storage follow from, the same for
-// all who share the database.
-func master(ctx context.Context, d *db.DB, keys *vault.Keys) ([]byte, error) {
-	sealed, err := repo.Meta(ctx, d, repo.MasterKey)
-	if err != nil {
-		return nil, err
-	}
-	if sealed == "" {
-		secret := make([]byte, 32)
-		_, _ = rand.Read(secret) // it never fails, says package rand
-		mine, err := keys.Seal([]byte(base64.StdEncoding.EncodeToString(secret)), repo.MasterPlace())
-		if err != nil {
-			return nil, err
-		}
-		if sealed, err = repo.FirstMeta(ctx, d, repo.MasterKey, mine); err != nil {
-			return nil, err
-		}
-	}
-	plain, err := keys.Open(sealed, repo.MasterPlace())
-	if err != nil {
-		return nil, fmt.Errorf("the secret of managed storage: %w", err)
-	}
-	return base64.StdEncoding.DecodeString(string(plain))
-}
-
-// RotateKey makes a new key, seals everything anew with it, and returns how many
-// values that were. A key that comes from the environment cannot be made here: what is
-// not sealed with the first one there is sealed anew with it. Servers may run meanwhile. The old key stays in the file: they may
-// seal with it for another moment, and backups are sealed with it.
+// RotateKey makes a new key, unless one is prepared, seals everything anew with it, and
+// returns how many values that were. A key that comes from the environment cannot be
+// made here: the first one there is the prepared one. Servers may run meanwhile. The
+// old key stays in the file: backups are sealed with it, and servers whose file is a
+// copy without the new key refuse what needs it, until they get a copy of this file.
 func RotateKey(ctx context.Context, c Config) (n int, err error) {
-	err = c.withKeys(ctx, func(r *repo.Repo, keys *vault.Keys) error {
-		_, fixed := keys.Rotate(ctx)
+	err = c.withKeys(ctx, func(r *repo.Repo, keys *vault.Keys, check string) error {
+		fixed := prepare(ctx, keys, check)
 		if fixed != nil && !errors.Is(fixed, vault.ErrKeyFixed) {
 			return fixed
 		}
-		if n, err = r.Reseal(ctx); err != nil {
-			return err
+		if fixed == nil {
+			next, err := keys.Check()
+			if err != nil {
+				return err
+			}
+			if err := r.SwitchKey(ctx, check, next); err != nil {
+				return err
+			}
 		}
-		if fixed != nil && n == 0 { // nobody has put another key first
-			return fixed
+		if n, err = r.Reseal(ctx); err == nil && n == 0 {
+			err = fixed // nobody has put another key first, and there is nothing to go on with
 		}
-		check, err := keys.Check()
-		if err != nil {
-			return err
-		}
-		return r.SetMeta(ctx, keyCheck, check)
+		return err
 	})
 	return n, err
 }
 
+// PrepareKey puts a new key into the file, with which nothing is sealed before
+// [RotateKey]: in between, the file can be copied to other servers. One that is
+// prepared already stays.
+func PrepareKey(ctx context.Context, c Config) error {
+	return c.withKeys(ctx, func(_ *repo.Repo, keys *vault.Keys, check string) error { return prepare(ctx, keys, check) })
+}
+
+// prepare makes a new key, unless there is one that waits.
+func prepare(ctx context.Context, keys *vault.Keys, check string) error {
+	done, err := keys.Prepared(check)
+	if err != nil || done {
+		return err
+	}
+	_, err = keys.Rotate(ctx)
+	return err
+}
+
 // PruneKeys drops the old keys with which nothing in the database is sealed any more,
-// and returns how many these were. What backups that are older than the last rotation
-// have sealed cannot be opened afterwards, nor what another database has sealed with the
-// same file. Servers may run meanwhile; within ten minutes of a rotation it is refused,
-// because they may still be sealing with an old key.
+// and returns how many these were. Nobody seals with them again: a server seals with
+// the key that the database names, or not at all. What backups that are older than the
+// last rotation have sealed cannot be opened afterwards, nor what another database has
+// sealed with the same file. Servers may run meanwhile; within ten minutes of a change
+// of the file it is refused, because they may have read what they have yet to open.
 func PruneKeys(ctx context.Context, c Config) (n int, err error) {
-	err = c.withKeys(ctx, func(r *repo.Repo, keys *vault.Keys) error {
-		check, err := r.Meta(ctx, keyCheck)
-		if err != nil {
-			return err
-		}
+	err = c.withKeys(ctx, func(r *repo.Repo, keys *vault.Keys, check string) error {
 		dropped, err := keys.Prune(ctx, check, r.Sealed(ctx))
 		n = len(dropped)
 		return err
@@ -173,17 +167,20 @@ func PruneKeys(ctx context.Context, c Config) (n int, err error) {
 	return n, err
 }
 
-// withKeys calls do with the repo and the keys of a server that need not run.
-func (c Config) withKeys(ctx context.Context, do func(r *repo.Repo, keys *vault.Keys) error) (err error) {
-	if c, err = c.ready(); err != nil {
-		return err
-	}
-	d, err := db.Open(ctx, c.databaseURL())
+// withKeys calls do with the repo, the keys and the key check of a server that need
+// not run.
+func (c Config) withKeys(ctx context.Context, do func(r *repo.Repo, keys *vault.Keys, check string) error) error {
+	return c.withDatabase(ctx, func(c Config, d *db.DB) error {
+		return c.withKeysOf(ctx, d, do)
+	})
+}
+
+func (c Config) withKeysOf(ctx context.Context, d *db.DB, do func(r *repo.Repo, keys *vault.Keys, check string) error) error {
+	keys, err := c.openKeys(ctx, d)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	keys, err := c.openKeys(ctx, d)
+	check, err := repo.Meta(ctx, d, repo.KeyCheck)
 	if err != nil {
 		return err
 	}
@@ -191,5 +188,5 @@ func (c Config) withKeys(ctx context.Context, do func(r *repo.Repo, keys *vault.
 	if err != nil {
 		return err
 	}
-	return do(repo.New(repo.Options{DB: d, Keys: keys, Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{}), Log: c.Log}), keys)
+	return do(repo.New(repo.Options{DB: d, Keys: keys, Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{}), Log: c.Log}), keys, check)
 }

@@ -70,7 +70,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		Closed: c.Registration == RegistrationClosed, OpenDemo: c.Demo, ShareUnfiltered: c.ShareUnfiltered, Message: c.Message, Peer: httpd.Peer, Seen: httpd.SetUser, Log: c.Log,
 	}
 	s.repo = repo.New(o) // the storage asks it for permissions
-	storage, err := s.openStorage(ctx, keys)
+	storage, err := s.openStorage(ctx)
 	if err != nil {
 		return fmt.Errorf("storage: %w", err)
 	}
@@ -81,7 +81,8 @@ func (s *Server) open(ctx context.Context) (err error) {
 	o.Storage, o.Lister, o.ListingAge = managed{s.storage}, s.scanner, c.ListingAge
 	*s.repo = *repo.New(o)
 	api := withHost(wire.New(s.repo, wire.Options{Log: c.Log}))
-	s.front, err = c.front(api, s.storageOr(api), httpd.Check{Name: "database", Check: s.db.Ping}, httpd.Check{Name: "storage", Check: s.storage.Healthy})
+	s.front, err = c.front(api, s.storageOr(api), httpd.Check{Name: "database", Check: s.db.Ping}, httpd.Check{Name: "storage", Check: s.storage.Healthy},
+		httpd.Check{Name: "key", Check: s.repo.KnowsKey, Advice: repo.KeyAdvice})
 	if err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.running.Go(func() { every(background, cleanUpTick, s.cleanUp) })
-	s.running.Go(func() { every(background, reloadTick, func(context.Context) { s.reload(keys) }) })
+	s.running.Go(func() { every(background, reloadTick, func(ctx context.Context) { s.reload(ctx, keys) }) })
 	return nil
 }
 
@@ -144,8 +145,8 @@ func (s *Server) Close() (err error) {
 	return err
 }
 
-// reloadTick is how long after a rotation elsewhere a server still seals with the
-// old key.
+// reloadTick is how often a server looks whether the key was rotated elsewhere, if
+// nobody asks for anything.
 const reloadTick = time.Minute
 
 // every calls do now, and again after each tick, until ctx ends.
@@ -163,9 +164,13 @@ func every(ctx context.Context, tick time.Duration, do func(context.Context)) {
 }
 
 // reload looks whether somebody has rotated the key.
-func (s *Server) reload(keys *vault.Keys) {
+func (s *Server) reload(ctx context.Context, keys *vault.Keys) {
 	if err := keys.Reload(); err != nil {
 		s.config.Log.Error("the key could not be read again; what it was is still used", "error", err)
+		return
+	}
+	if err := s.repo.KnowsKey(ctx); err != nil && ctx.Err() == nil {
+		s.config.Log.Error("the key is not known to be the database's: "+repo.KeyAdvice, "error", err)
 	}
 }
 

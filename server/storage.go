@@ -15,16 +15,15 @@ import (
 	"github.com/d6t/d6tpipe-go/server/internal/gateway"
 	"github.com/d6t/d6tpipe-go/server/internal/listing"
 	"github.com/d6t/d6tpipe-go/server/internal/repo"
-	"github.com/d6t/d6tpipe-go/server/internal/vault"
 )
 
 // openStorage opens managed storage: a folder of this machine, or a bucket.
-func (s *Server) openStorage(ctx context.Context, keys *vault.Keys) (gateway.Storage, error) {
+func (s *Server) openStorage(ctx context.Context) (gateway.Storage, error) {
 	scheme, _ := schemeOf(s.config.Storage)
 	if scheme == "s3" {
 		return openBucket(s.config.Storage)
 	}
-	secret, err := master(ctx, s.db, keys)
+	secret, err := s.repo.Master(ctx)
 	if err != nil {
 		return nil, err
 	}

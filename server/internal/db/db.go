@@ -33,6 +33,7 @@ type DB struct {
 type schema struct {
 	migrations fs.FS
 	target     int64 // the version that is wanted, 0 for the latest
+	existing   bool  // it must be there in some version
 }
 
 // dialect is what differs between the engines.
@@ -66,6 +67,16 @@ func Open(ctx context.Context, url string) (*DB, error) {
 		return nil, err
 	}
 	return open(ctx, url, schema{migrations: latest})
+}
+
+// OpenExisting is [Open] for a database that is there. One that is not, or has no
+// tables yet, is refused with [ErrMissing], and nothing is made.
+func OpenExisting(ctx context.Context, url string) (*DB, error) {
+	latest, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, url, schema{migrations: latest, existing: true})
 }
 
 // open opens with a schema that may be another one than this program's.

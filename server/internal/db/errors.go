@@ -2,11 +2,14 @@ package db
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
 )
 
 // The kinds of failure, for [errors.Is].
@@ -18,6 +21,9 @@ var (
 	// ErrDamaged says that a backup is cut or changed, or that the database
 	// holds what cannot be.
 	ErrDamaged = errors.New("damaged")
+	// ErrMissing says that there is no database, or an empty one, where one of
+	// ours must be.
+	ErrMissing = errors.New("no database of d6tpipe is there")
 	// ErrNotEmpty says that a backup would replace what is there.
 	ErrNotEmpty = errors.New("the database is not empty")
 	// ErrBusy says that a transaction failed because of others as often as it
@@ -28,6 +34,9 @@ var (
 	// ErrArgument says that a statement's argument cannot be stored alike by
 	// both engines: a time, a text that is not UTF-8 or has a NUL in it.
 	ErrArgument = errors.New("not to be stored")
+	// errText is the [ErrArgument] that requests are to blame for. It is
+	// [d6tpipe.ErrInvalid], and its text is for users.
+	errText error = &d6tpipe.StatusError{Status: http.StatusBadRequest, Message: "A text in the request is not UTF-8, or has a NUL in it."}
 )
 
 // IsUnique reports whether a statement failed because a value is taken that must

@@ -32,7 +32,10 @@ func (d *DB) recognise(ctx context.Context) error {
 		slices.Sort(tables)
 		return fmt.Errorf("%w: it has %s", ErrForeign, strings.Join(tables[:min(3, len(tables))], ", "))
 	}
-	_, err = d.version(ctx, d.writes)
+	version, err := d.version(ctx, d.writes)
+	if err == nil && version == 0 && d.existing {
+		err = ErrMissing
+	}
 	return err
 }
 

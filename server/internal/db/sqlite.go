@@ -69,7 +69,7 @@ func openSQLite(ctx context.Context, url string, schema schema) (_ *DB, err erro
 	if err != nil {
 		return nil, err
 	}
-	if err := createFile(path); err != nil {
+	if err := provideFile(path, schema.existing); err != nil {
 		return nil, err
 	}
 	writes, err := sql.Open("sqlite", sqliteDSN(path, "rw"))
@@ -118,6 +118,18 @@ func sqlitePath(name string) (string, error) {
 		path = strings.TrimPrefix(path, "/") // sqlite:///C:/x.db
 	}
 	return filepath.Abs(filepath.FromSlash(path))
+}
+
+// provideFile makes sure that there is a file, by itself unless it must exist.
+func provideFile(path string, existing bool) error {
+	if !existing {
+		return createFile(path)
+	}
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	return err
 }
 
 // createFile makes sure that there is a file, and that a new one, and the log

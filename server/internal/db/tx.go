@@ -67,6 +67,15 @@ func (d *DB) Write(ctx context.Context, fn func(context.Context, Tx) error) erro
 	return d.run(ctx, func(attempt int) (bool, error) { return d.once(ctx, j, attempt) })
 }
 
+// WriteAlone is Write when all other transactions that write have ended, and before
+// any other begins: those that begin later see what it has written. It is for what
+// all of them go by.
+func (d *DB) WriteAlone(ctx context.Context, fn func(context.Context, Tx) error) error {
+	begin := func(int) string { return d.beginWrite(patience + 1) }
+	j := job{pool: d.writes, opts: d.write, begin: begin, fn: fn}
+	return d.run(ctx, func(attempt int) (bool, error) { return d.once(ctx, j, attempt) })
+}
+
 // job is a transaction to carry out.
 type job struct {
 	pool  *sql.DB
@@ -264,7 +273,7 @@ func text[T string | []byte](s T) any {
 	if str := string(s); utf8.ValidString(str) && !strings.Contains(str, "\x00") {
 		return str
 	}
-	return refused{fmt.Errorf("%w: a text that is not UTF-8 or has a NUL in it", ErrArgument)}
+	return refused{fmt.Errorf("%w: %w", ErrArgument, errText)}
 }
 
 // refused is an argument that fails the statement it is given to.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
 	"github.com/d6t/d6tpipe-go/server/internal/db/dbtest"
 )
@@ -157,6 +158,13 @@ func TestArguments(t *testing.T) {
 				return tx.QueryRowContext(ctx, `SELECT key FROM meta WHERE key = $1`, arg).Scan(new(string))
 			})
 			require.ErrorIs(t, err, db.ErrArgument, "%v", arg)
+		}
+		for _, text := range []any{"a\x00b", "\xff", []byte{0xff}} {
+			err := d.Write(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				_, err := tx.ExecContext(ctx, `INSERT INTO meta VALUES ('bad', $1)`, text)
+				return err
+			})
+			require.Equal(t, 400, d6tpipe.HTTPStatus(err), "who sent it hears of it")
 		}
 		require.Error(t, d.Write(t.Context(), func(ctx context.Context, tx db.Tx) error {
 			_, err := tx.ExecContext(ctx, `INSERT INTO meta VALUES ('null', $1)`, nil)
@@ -336,5 +344,48 @@ func TestContendedWritesLoseNothing(t *testing.T) {
 		if a.Engine() == "postgres" {
 			require.Greater(t, all, 2*writers*each, "they did meet")
 		}
+	})
+}
+
+// Who is alone waits for those who were there before, and those who come later see
+// what it wrote.
+func TestWriteAlone(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		var order []string
+		var mu sync.Mutex
+		say := func(what string) {
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, what)
+		}
+		begun := make(chan struct{}, 10)
+		release := make(chan struct{})
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() {
+			if err := d.Write(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				_, err := tx.ExecContext(ctx, `INSERT INTO meta VALUES ('before', '')`)
+				begun <- struct{}{}
+				<-release
+				say("before")
+				return err
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+		<-begun
+		wg.Go(func() {
+			if err := d.WriteAlone(t.Context(), func(ctx context.Context, tx db.Tx) error {
+				say("alone")
+				_, err := tx.ExecContext(ctx, `INSERT INTO meta VALUES ('alone', '')`)
+				return err
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(50 * time.Millisecond) // the longer, the more could go wrong
+		close(release)
+		wg.Wait()
+		require.Equal(t, []string{"before", "alone"}, order)
 	})
 }

@@ -18,6 +18,8 @@ type Check struct {
 	// Check returns nil when all is well. Its error is logged, and shown to
 	// nobody. It may take checkTime.
 	Check func(ctx context.Context) error
+	// Advice says what to do when the check fails, and is shown to everybody.
+	Advice string
 }
 
 const (
@@ -47,7 +49,7 @@ type check struct {
 type report struct {
 	Ready    bool              `json:"ready"`
 	Stopping bool              `json:"stopping,omitempty"`
-	Checks   map[string]string `json:"checks"` // "ok" or "failed"
+	Checks   map[string]string `json:"checks"` // "ok", or "failed" and advice
 }
 
 func newReadiness(checks []Check, log *slog.Logger) *readiness {
@@ -93,11 +95,18 @@ func (r *readiness) ask(ctx context.Context) report {
 		err := outcome(ctx, results[i])
 		now.Checks[c.Name] = "ok"
 		if err != nil {
-			now.Ready, now.Checks[c.Name] = false, "failed"
+			now.Ready, now.Checks[c.Name] = false, c.failed()
 		}
 		r.tell(c, err)
 	}
 	return now
+}
+
+func (c Check) failed() string {
+	if c.Advice == "" {
+		return "failed"
+	}
+	return "failed: " + c.Advice
 }
 
 // outcome waits for a result, and takes one that is there even when the time is

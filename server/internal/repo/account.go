@@ -84,11 +84,11 @@ func (r *Repo) AddAccount(ctx context.Context, form wire.Registration, admin boo
 	}
 	u := user{newID(), form.Username, form.Email, admin}
 	token := vault.NewToken()
-	sealed, err := r.o.Keys.Seal([]byte(token), tokenPlace(u.id))
-	if err != nil {
-		return "", err
-	}
 	err = r.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		sealed, err := r.seal(ctx, tx, []byte(token), tokenPlace(u.id))
+		if err != nil {
+			return err
+		}
 		if err := unique(ctx, tx, form); err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (r *Repo) Login(ctx context.Context, username, password string) (string, er
 			r.o.Log.Warn("a password could not be hashed anew", "user", u.name, "error", err)
 		}
 	}
-	token, err := r.o.Keys.Open(sealed, tokenPlace(u.id))
+	token, err := r.unseal(sealed, tokenPlace(u.id))
 	return string(token), err
 }
 
@@ -271,11 +271,11 @@ func (s *session) resetToken(ctx context.Context, username string) (json.RawMess
 		return nil, refusal(http.StatusForbidden, "The demo account cannot be changed.")
 	}
 	token := vault.NewToken()
-	sealed, err := s.o.Keys.Seal([]byte(token), tokenPlace(s.user.id))
-	if err != nil {
-		return nil, err
-	}
-	err = s.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+	err := s.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		sealed, err := s.seal(ctx, tx, []byte(token), tokenPlace(s.user.id))
+		if err != nil {
+			return err
+		}
 		if _, err := tx.ExecContext(ctx, `UPDATE users SET token_hash = $1, token_sealed = $2 WHERE id = $3`, vault.Hash(token), sealed, s.user.id); err != nil {
 			return err
 		}

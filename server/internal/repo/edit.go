@@ -150,7 +150,7 @@ func (s *session) apply(ctx context.Context, tx db.Tx, c change) (json.RawMessag
 	}
 	x := *c.row
 	x.name = name
-	if err := s.take(&x, stored, shown, c); err != nil {
+	if err := s.take(ctx, tx, &x, stored, shown, c); err != nil {
 		return nil, err
 	}
 	if err := s.save(ctx, tx, c.verb, &x); err != nil {
@@ -176,8 +176,8 @@ func nameOf(record json.RawMessage) (string, error) {
 }
 
 // take fills in a row with what the rules made.
-func (s *session) take(x *row, stored, shown json.RawMessage, c change) (err error) {
-	if x.body, x.sealed, err = s.split(x.id, stored); err != nil {
+func (s *session) take(ctx context.Context, tx db.Tx, x *row, stored, shown json.RawMessage, c change) (err error) {
+	if x.body, x.sealed, err = s.split(ctx, tx, x.id, stored); err != nil {
 		return err
 	}
 	if x.shown, err = withoutSecrets(shown); err != nil {
@@ -197,7 +197,7 @@ func (s *session) take(x *row, stored, shown json.RawMessage, c change) (err err
 }
 
 // split takes the credentials out of a record and seals them.
-func (r *Repo) split(id string, stored json.RawMessage) (body, sealed string, err error) {
+func (r *Repo) split(ctx context.Context, tx db.Tx, id string, stored json.RawMessage) (body, sealed string, err error) {
 	fields, err := jsonfile.Parse(stored)
 	if err != nil {
 		return "", "", err
@@ -214,7 +214,7 @@ func (r *Repo) split(id string, stored json.RawMessage) (body, sealed string, er
 		if err != nil {
 			return "", "", err
 		}
-		if sealed, err = r.o.Keys.Seal(plain, secretsPlace(id)); err != nil {
+		if sealed, err = r.seal(ctx, tx, plain, secretsPlace(id)); err != nil {
 			return "", "", err
 		}
 	}

@@ -90,10 +90,21 @@ type world struct {
 	url   string
 }
 
-func newWorld(t testing.TB, d *db.DB, change ...func(*repo.Options)) *world {
+// newKeys makes a database's key.
+func newKeys(t testing.TB, d *db.DB) *vault.Keys {
 	t.Helper()
 	keys, err := vault.Load(t.Context(), vault.Source{Make: filepath.Join(t.TempDir(), "keys", "key")}, "")
 	require.NoError(t, err)
+	check, err := keys.Check()
+	require.NoError(t, err)
+	_, err = repo.FirstKey(t.Context(), d, check)
+	require.NoError(t, err)
+	return keys
+}
+
+func newWorld(t testing.TB, d *db.DB, change ...func(*repo.Options)) *world {
+	t.Helper()
+	keys := newKeys(t, d)
 	hasher, err := vault.NewHasher(cheap)
 	require.NoError(t, err)
 	w := &world{db: d, keys: &keyring{}, clock: &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -56,8 +55,7 @@ func TestOpenAPIAnswers(t *testing.T) {
 // service is the real one, on a catalogue of files in memory.
 func service(t *testing.T) wire.Service {
 	t.Helper()
-	keys, err := vault.Load(t.Context(), vault.Source{Make: filepath.Join(t.TempDir(), "key")}, "")
-	require.NoError(t, err)
+	d := dbtest.Open(t, dbtest.SQLite(t))
 	hasher, err := vault.NewHasher(vault.HasherOptions{Cost: vault.Cost{Memory: 8, Passes: 1, Lanes: 1}})
 	require.NoError(t, err)
 	var r *repo.Repo
@@ -70,7 +68,7 @@ func service(t *testing.T) wire.Service {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, scanner.Close()) })
 	r = repo.New(repo.Options{
-		DB: dbtest.Open(t, dbtest.SQLite(t)), Keys: keys, Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{Registrations: -1}),
+		DB: d, Keys: newKeys(t, d), Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{Registrations: -1}),
 		Lister: scanner, ListingAge: time.Minute, Storage: noBucket{},
 	})
 	return r

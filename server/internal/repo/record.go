@@ -130,7 +130,7 @@ func (r *Repo) open(x *row) (sets map[string]json.RawMessage, err error) {
 	if x.sealed == "" {
 		return nil, nil
 	}
-	plain, err := r.o.Keys.Open(x.sealed, secretsPlace(x.id))
+	plain, err := r.unseal(x.sealed, secretsPlace(x.id))
 	if err != nil {
 		return nil, fmt.Errorf("credentials of record %s: %w", x.id, err)
 	}

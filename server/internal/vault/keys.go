@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/tink-crypto/tink-go/v2/tink"
+
 	"github.com/d6t/d6tpipe-go"
 )
 
@@ -87,7 +89,7 @@ func (k *Keys) Made() string {
 	return ""
 }
 
-// PrimaryID returns the id of the key that seals.
+// PrimaryID returns the id of the first key, with which Seal and Check seal.
 func (k *Keys) PrimaryID() uint32 { return k.current.Load().primary }
 
 // Seal encrypts plain for its place. The result is ASCII. Its length tells that of
@@ -98,7 +100,34 @@ func (k *Keys) Seal(plain []byte, where Place) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("seal: %w", err)
 	}
-	ciphertext, err := r.aead.Encrypt(plain, where.associated())
+	return sealWith(r.aead, plain, where)
+}
+
+// SealLike is Seal with the key that another value is sealed with, the first one or
+// not: several servers whose keys are copies seal with one key, when each does it
+// like the result of [Keys.Check] that is stored where all can see it. The error is
+// [ErrKeyUnknown] when that key is not there.
+func (k *Keys) SealLike(like string, plain []byte, where Place) (string, error) {
+	id, err := KeyID(like)
+	if err == nil {
+		_, err = k.fresh()
+	}
+	if err != nil {
+		return "", fmt.Errorf("seal: %w", err)
+	}
+	r, err := k.holding(id)
+	if err != nil {
+		return "", fmt.Errorf("seal: %w", err)
+	}
+	sealer, err := r.sealer(id)
+	if err != nil {
+		return "", fmt.Errorf("seal: %w", err)
+	}
+	return sealWith(sealer, plain, where)
+}
+
+func sealWith(key tink.AEAD, plain []byte, where Place) (string, error) {
+	ciphertext, err := key.Encrypt(plain, where.associated())
 	if err != nil {
 		return "", fmt.Errorf("seal: %w", err)
 	}
@@ -131,7 +160,7 @@ func (k *Keys) holding(id uint32) (*ring, error) {
 	}
 	r, err := k.reload()
 	if err != nil {
-		return nil, fmt.Errorf("%v: %w", unknown(id), err)
+		return nil, fmt.Errorf("%w: %w", unknown(id), err)
 	}
 	if _, ok := r.keys[id]; !ok {
 		return nil, unknown(id)
@@ -145,8 +174,8 @@ func checkPlace() Place { return Place{Field: "key check"} }
 const checkText = "d6tpipe"
 
 // Check returns a value that tells this key from others, for [Load]. It holds no
-// secret. After a rotation it is due for replacement like any value, see
-// [Keys.NeedsReseal]: store the result of another call.
+// secret. After a rotation it is due for replacement like any value: store the
+// result of another call.
 func (k *Keys) Check() (string, error) { return k.Seal([]byte(checkText), checkPlace()) }
 
 // Verify returns nil if check was made by [Keys.Check] with one of these keys.
@@ -156,6 +185,8 @@ func (k *Keys) Verify(check string) error {
 	switch {
 	case idErr != nil:
 		return fmt.Errorf("key check: %w", idErr)
+	case errors.Is(err, ErrKeyLost):
+		return err
 	case errors.Is(err, ErrKeyUnknown), errors.Is(err, ErrSealed):
 		return fmt.Errorf("%s: %w (key %d); put that one back", k.name(), ErrKeyWrong, id)
 	case err == nil && string(plain) != checkText:

@@ -62,6 +62,22 @@ func (r *ring) without(ids []uint32) (*ring, error) {
 	return managed(m)
 }
 
+// sealer seals with one of the keys.
+func (r *ring) sealer(id uint32) (tink.AEAD, error) {
+	if id == r.primary {
+		return r.aead, nil
+	}
+	m := keyset.NewManagerFromHandle(r.handle)
+	if err := m.SetPrimary(id); err != nil {
+		return nil, err
+	}
+	first, err := managed(m)
+	if err != nil {
+		return nil, err
+	}
+	return first.aead, nil
+}
+
 func managed(m *keyset.Manager) (*ring, error) {
 	h, err := m.Handle()
 	if err != nil {

@@ -52,7 +52,7 @@ func (s store) all() iter.Seq2[string, error] {
 // rewrap is what a server does after a rotation.
 func (s store) rewrap(keys *vault.Keys) {
 	for i := range records {
-		sealed, changed, err := keys.Reseal(s.get(strconv.Itoa(i)), s.place(i))
+		sealed, changed, err := keys.Reseal(check(s.t, keys), s.get(strconv.Itoa(i)), s.place(i))
 		require.NoError(s.t, err)
 		require.True(s.t, changed)
 		s.put(strconv.Itoa(i), sealed)

@@ -16,10 +16,12 @@ import (
 // no transaction lasts that long.
 const settling = 10 * time.Minute
 
-// Rotate adds a new key, which seals from now on, and returns its id; the old ones
-// go on to open. The file is replaced whole. Then the caller runs [Keys.Reseal]
-// over all values, and [Keys.Prune] at some later time. A key that does not come
-// from a file of this user's own is rotated where it comes from, error [ErrKeyFixed].
+// Rotate puts a new key before the others, which go on to open, and returns its id.
+// The file is replaced whole. Values are sealed with the new key once the result of
+// another [Keys.Check] is stored, see [Keys.SealLike]: until then, the file can be
+// copied to where it is needed. Then the caller runs [Keys.Reseal] over all values,
+// and [Keys.Prune] at some later time. A key that does not come from a file of this
+// user's own is rotated where it comes from, error [ErrKeyFixed].
 func (k *Keys) Rotate(ctx context.Context) (id uint32, err error) {
 	err = k.change(ctx, func(now *reading) (*ring, error) {
 		next, err := now.rotate()
@@ -34,28 +36,35 @@ func (k *Keys) Rotate(ctx context.Context) (id uint32, err error) {
 	return id, nil
 }
 
-// NeedsReseal tells whether a value was sealed with an older key than the one
-// that seals now.
-func (k *Keys) NeedsReseal(sealed string) bool {
+// Prepared tells whether the first key is another one than that of check: whether a
+// rotation has begun, and waits for the next check.
+func (k *Keys) Prepared(check string) (bool, error) {
+	id, err := KeyID(check)
+	if err != nil {
+		return false, err
+	}
 	r, err := k.fresh()
 	if err != nil {
-		r = k.current.Load().ring
+		return false, err
 	}
-	id, err := KeyID(sealed)
-	return err != nil || id != r.primary
+	return r.primary != id, nil
 }
 
-// Reseal returns the value sealed with the newest key. changed is false, and the
+// Reseal returns the value sealed with the key of like. changed is false, and the
 // value the same, if it was already.
-func (k *Keys) Reseal(sealed string, where Place) (resealed string, changed bool, err error) {
-	if !k.NeedsReseal(sealed) {
+func (k *Keys) Reseal(like, sealed string, where Place) (resealed string, changed bool, err error) {
+	id, err := KeyID(like)
+	if err != nil {
+		return "", false, err
+	}
+	if now, err := KeyID(sealed); err == nil && now == id {
 		return sealed, false, nil
 	}
 	plain, err := k.Open(sealed, where)
 	if err != nil {
 		return "", false, err
 	}
-	resealed, err = k.Seal(plain, where)
+	resealed, err = k.SealLike(like, plain, where)
 	return resealed, err == nil, err
 }
 

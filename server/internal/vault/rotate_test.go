@@ -35,9 +35,14 @@ func rotate(t testing.TB, keys *vault.Keys) (id uint32) {
 }
 
 func reseal(t testing.TB, keys *vault.Keys, sealed string) string {
-	resealed, _, err := keys.Reseal(sealed, place)
+	resealed, _, err := keys.Reseal(check(t, keys), sealed, place)
 	require.NoError(t, err)
 	return resealed
+}
+
+// needsReseal tells whether a value is sealed with another key than the first one.
+func needsReseal(t testing.TB, keys *vault.Keys, sealed string) bool {
+	return keyID(t, check(t, keys)) != keyID(t, sealed)
 }
 
 // settle makes the last change of the key file an hour old.
@@ -63,22 +68,22 @@ func TestRotate(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, fs.FileMode(0o600), info.Mode().Perm())
 
-	require.True(t, keys.NeedsReseal(sealed))
-	require.True(t, other.NeedsReseal(sealed))
-	resealed, changed, err := other.Reseal(sealed, place)
+	require.True(t, needsReseal(t, keys, sealed))
+	require.True(t, needsReseal(t, other, sealed))
+	resealed, changed, err := other.Reseal(check(t, other), sealed, place)
 	require.NoError(t, err)
 	require.True(t, changed)
 	require.Equal(t, id, keyID(t, resealed))
-	require.False(t, keys.NeedsReseal(resealed))
+	require.False(t, needsReseal(t, keys, resealed))
 	requireOpens(t, keys, resealed, "x")
-	again, changed, err := keys.Reseal(resealed, place)
+	again, changed, err := keys.Reseal(check(t, keys), resealed, place)
 	require.NoError(t, err)
 	require.False(t, changed)
 	require.Equal(t, resealed, again)
-	_, _, err = keys.Reseal(sealed, vault.Place{Record: "pipe-2", Field: place.Field})
+	_, _, err = keys.Reseal(check(t, keys), sealed, vault.Place{Record: "pipe-2", Field: place.Field})
 	require.ErrorIs(t, err, vault.ErrSealed)
 
-	require.True(t, keys.NeedsReseal(stored))
+	require.True(t, needsReseal(t, keys, stored))
 	newCheck := check(t, keys)
 	_, err = keys.Prune(t.Context(), newCheck, values(resealed))
 	require.ErrorIs(t, err, vault.ErrTooSoon)
@@ -163,7 +168,7 @@ func TestRotateValue(t *testing.T) {
 
 	between := givenKeys(t, raw(1)+","+raw(2)) // first all servers learn to open with the new one
 	after := load(t, vault.Source{Value: raw2(2, 1)}, check(t, before))
-	require.True(t, after.NeedsReseal(sealed))
+	require.True(t, needsReseal(t, after, sealed))
 	resealed := reseal(t, after, sealed)
 	requireOpens(t, between, resealed, "x")
 	requireOpens(t, givenKeys(t, raw(2)), resealed, "x")
@@ -179,7 +184,7 @@ func TestRotateRawFile(t *testing.T) {
 	rotate(t, keys)
 	again := load(t, vault.Source{File: path}, check(t, keys))
 	requireOpens(t, again, sealed, "x")
-	require.True(t, again.NeedsReseal(sealed))
+	require.True(t, needsReseal(t, again, sealed))
 }
 
 // Behind a link, the file itself is replaced.

@@ -139,7 +139,7 @@ func FuzzSecretEnvelope(f *testing.F) {
 		if _, idErr := vault.KeyID(text); idErr != nil {
 			require.ErrorIs(t, err, vault.ErrSealed)
 		}
-		resealed, changed, err := keys.Reseal(text, where)
+		resealed, changed, err := keys.Reseal(check(t, keys), text, where)
 		if err == nil && changed {
 			t.Fatalf("resealed with the same key: %q", resealed)
 		}
