@@ -41,7 +41,7 @@ func TestServeShowsNoSecret(t *testing.T) {
 		"a long password":              {[]string{"serve", "admin", "create", "root", "--email", "r@example.com"}, fresh(), strings.Repeat(secret, 100) + "\n"},
 		"no backup":                    {[]string{"serve", "restore", "-"}, fresh(), secret},
 		"a key that is none":           {[]string{"serve", "--listen", "127.0.0.1:0"}, append(fresh()[:1], "D6TPIPE_SERVE_KEY="+secret), ""},
-		"a key file that is none":      {[]string{"serve", "rotate-key"}, append(fresh()[:1], "D6TPIPE_SERVE_KEY_FILE="+garbage), ""},
+		"a key file that is none":      {[]string{"serve", "admin", "create", "root", "--email", "r@example.com"}, append(fresh()[:1], "D6TPIPE_SERVE_KEY_FILE="+garbage), secret + "\n"},
 		"a URL on the command line":    {[]string{"serve", "--database", "postgres://u:" + url.QueryEscape(secret) + "@h/d"}, nil, ""},
 		"a bucket's keys":              {[]string{"serve", "--storage", "s3://b?secret_access_key=" + url.QueryEscape(secret)}, nil, ""},
 		"a URL that is none":           {[]string{"serve"}, append(fresh(), "D6TPIPE_SERVE_DATABASE=mysql://u:"+secret+"@h/d"), ""},
