@@ -273,6 +273,7 @@ func TestSlowReaders(t *testing.T) {
 	}
 	first, second := begin(), begin()
 	defer first.Close()
+	defer second.Close()
 	require.Equal(t, int64(2), held.Load())
 	require.NoError(t, second.Close())
 	require.Eventually(t, func() bool { return held.Load() == 1 }, 5*time.Second, time.Millisecond)

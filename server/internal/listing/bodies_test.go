@@ -81,6 +81,8 @@ func TestBodies(t *testing.T) {
 			held[account+" "+id] = append(held[account+" "+id], done)
 		}
 		end := func(what string) {
+			mu.Lock()
+			defer mu.Unlock()
 			for _, done := range held[what] {
 				done()
 				done() // counts once
