@@ -469,6 +469,25 @@ func TestResultsOnATerminal(t *testing.T) {
 	}
 }
 
+// Ctrl-C ends the question for a password, and the terminal shows again what is typed.
+func TestPasswordInterrupted(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	c := exec.Command("sh", "-c", `trap : INT; d6tpipe serve admin create root --email r@example.com; echo "code=$?"; stty -a`)
+	c.Env, c.Dir = append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home, "TERM=xterm"), home
+	ask := (&terminal{t: t}).start(c, 80)
+	ask.expect(`Password: $`)
+	ask.press("hunter2\r")
+	ask.expect(`Again: $`)
+	ask.press("\x03")
+	if code, took := ask.end(); code != 0 || took > stopLimit {
+		t.Errorf("exit code %d after %v: %q", code, took, ask.written())
+	}
+	if text := ask.written(); !strings.Contains(text, "code=130") || !strings.Contains(text, " echo ") || strings.Contains(text, "hunter") {
+		t.Errorf("%q", text)
+	}
+}
+
 // Narrow terminals, questions, and no bars when they are not wanted.
 func TestTerminals(t *testing.T) {
 	t.Parallel()
