@@ -222,9 +222,9 @@ func (term *terminal) screen() (lines []string, longest int) {
 	return lines, longest
 }
 
-// stopLimit is how long a program may take to stop: a second, and as much again for
-// a machine that is busy.
-const stopLimit = 2 * time.Second
+// stopLimit is how long a program may take to stop: a second, and as much more as a
+// machine may be busy. What does not stop goes on for minutes.
+const stopLimit = 10 * time.Second
 
 var (
 	slowDown = faultproxy.Always(faultproxy.Fault{Kind: faultproxy.Trickle, At: 96 << 10})
