@@ -185,7 +185,7 @@ func New(opts Options) (*Store, error) {
 		return nil, err
 	}
 	if opts.Transport == nil {
-		opts.Transport = newTransport(opts.Dial)
+		opts.Transport = storage.NewTransport(opts.Dial)
 		s.opts.Transport = opts.Transport
 	}
 	s.creds = credentials.NewStaticV4(opts.AccessKey, opts.SecretKey, opts.SessionToken)

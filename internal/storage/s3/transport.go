@@ -2,37 +2,11 @@ package s3
 
 import (
 	"context"
-	"crypto/tls"
-	"net"
 	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
 )
-
-// newTransport keeps as many connections as a pull has workers: the default of
-// two idle ones would make most requests pay for a new connection. Compression is
-// off, because it would hide the length and the bytes that were asked for.
-func newTransport(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *http.Transport {
-	t := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 2 * time.Minute,
-		ExpectContinueTimeout: time.Second,
-		IdleConnTimeout:       90 * time.Second,
-		MaxIdleConns:          256,
-		MaxIdleConnsPerHost:   64,
-		WriteBufferSize:       64 << 10,
-		ReadBufferSize:        64 << 10,
-		DisableCompression:    true,
-	}
-	if dial != nil {
-		t.Proxy, t.DialContext = nil, dial
-	}
-	return t
-}
 
 // transport sees every request of a Store. It gives errors a type that minio-go
 // leaves alone, and keeps the Retry-After of an answer, which minio-go drops.

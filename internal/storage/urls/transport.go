@@ -2,13 +2,10 @@ package urls
 
 import (
 	"bytes"
-	"context"
 	"crypto/md5"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -189,26 +186,4 @@ func shut(req *http.Request, err error) error {
 		_ = req.Body.Close() // nobody reads it
 	}
 	return err
-}
-
-// newTransport is like that of package s3, for the same reasons.
-func newTransport(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *http.Transport {
-	t := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 2 * time.Minute,
-		ExpectContinueTimeout: time.Second,
-		IdleConnTimeout:       90 * time.Second,
-		MaxIdleConns:          256,
-		MaxIdleConnsPerHost:   64,
-		WriteBufferSize:       64 << 10,
-		ReadBufferSize:        64 << 10,
-		DisableCompression:    true,
-	}
-	if dial != nil {
-		t.Proxy, t.DialContext = nil, dial
-	}
-	return t
 }

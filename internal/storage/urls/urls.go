@@ -96,7 +96,7 @@ var (
 
 // New returns the store. It asks nobody anything yet.
 func New(o Options) (*Store, error) {
-	s := &Store{api: o.API, signer: newSigner(o.API, o.Insecure), transport: newTransport(o.Dial)}
+	s := &Store{api: o.API, signer: newSigner(o.API, o.Insecure), transport: storage.NewTransport(o.Dial)}
 	below, err := o.Open(&transport{base: s.transport, signer: s.signer, path: o.Path, held: make(chan struct{}, maxHeld)})
 	if err != nil {
 		return nil, errors.Join(err, s.signer.close())
