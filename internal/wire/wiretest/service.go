@@ -21,6 +21,10 @@ import (
 type Service struct {
 	records catalog.Backend
 
+	// making is held for as long as a record is there without its owner, or the other way
+	// round: who asks in between would be refused what is his.
+	making sync.RWMutex
+
 	mu       sync.Mutex
 	accounts map[string]wire.Registration
 	owners   map[string]string                        // "pipes/a" -> username

@@ -83,7 +83,9 @@ func (s *session) Authorize(ctx context.Context, verb catalog.Verb, path, name s
 }
 
 func (s *session) need(ctx context.Context, need d6tpipe.Role, path, name string) error {
+	s.making.RLock()
 	role, err := s.role(ctx, s.user, path, name)
+	s.making.RUnlock()
 	switch {
 	case err != nil:
 		return err
@@ -161,27 +163,45 @@ func (s *session) Do(ctx context.Context, verb catalog.Verb, path, name string, 
 	if resource, ok := strings.CutSuffix(path, "/credentials"); ok {
 		return s.credentials(ctx, strings.TrimPrefix(resource, "pipes/"), in)
 	}
-	free := false
-	if verb == catalog.Create {
-		in, free = s.managed(path, in)
+	var out json.RawMessage
+	var err error
+	switch verb {
+	case catalog.Delete:
+		return nil, s.remove(ctx, path, name)
+	case catalog.Create:
+		name, out, err = s.create(ctx, path, in)
+	default:
+		out, err = s.records.Do(ctx, verb, path, name, in)
 	}
-	out, err := s.records.Do(ctx, verb, path, name, in)
 	if err != nil {
 		return nil, err
 	}
-	switch verb {
-	case catalog.Delete:
-		s.disown(path + "/" + name)
-		return nil, nil
-	case catalog.Create:
-		var rec struct{ Name string }
-		if err := json.Unmarshal(out, &rec); err != nil {
-			return nil, err
-		}
-		name = rec.Name
-		s.own(path+"/"+name, free)
-	}
 	return s.show(ctx, path, name, out)
+}
+
+func (s *session) create(ctx context.Context, path string, in json.RawMessage) (name string, out json.RawMessage, err error) {
+	s.making.Lock()
+	defer s.making.Unlock()
+	in, free := s.managed(path, in)
+	if out, err = s.records.Do(ctx, catalog.Create, path, "", in); err != nil {
+		return "", nil, err
+	}
+	var rec struct{ Name string }
+	if err := json.Unmarshal(out, &rec); err != nil {
+		return "", nil, err
+	}
+	s.own(path+"/"+rec.Name, free)
+	return rec.Name, out, nil
+}
+
+func (s *session) remove(ctx context.Context, path, name string) error {
+	s.making.Lock()
+	defer s.making.Unlock()
+	if _, err := s.records.Do(ctx, catalog.Delete, path, name, nil); err != nil {
+		return err
+	}
+	s.disown(path + "/" + name)
+	return nil
 }
 
 func (s *session) own(resource string, free bool) {
