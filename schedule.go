@@ -17,11 +17,10 @@ type Schedule struct {
 	Every Interval `json:"every,omitempty"`
 	// Cron is an expression of five fields, minute, hour, day of the month, month and day
 	// of the week, or @hourly, @daily, @weekly, @monthly or @yearly.
-
 	Cron string `json:"cron,omitempty"`
 	// TimeZone is where Cron's clock hangs, a name of the IANA database such as
 	// Europe/Berlin; UTC when empty. A time that a change of the clock leaves out is left
-	// out, and one that comes twice is used once.
+	// out, and one that comes twice is used twice.
 	TimeZone string `json:"time_zone,omitempty"`
 	// Jitter puts each run off by a random time of up to this, less than the time between
 	// two runs.
