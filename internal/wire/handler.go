@@ -83,6 +83,12 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request) (call, error) {
 		return h.groups(w, r, path[1:])
 	case path[0] == "audit":
 		return h.audit(w, r, path[1:])
+	case path[0] == "mirrors":
+		return h.mirrors(w, r, path[1:])
+	case path[0] == "schedules":
+		return h.schedules(w, r, path[1:])
+	case path[0] == "admin":
+		return h.admin(w, r, path[1:])
 	}
 	return nil, d6tpipe.ErrNotFound
 }

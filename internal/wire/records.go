@@ -42,8 +42,75 @@ func (h *handler) records(w http.ResponseWriter, r *http.Request, path string, r
 	case len(rest) == 2 && rest[1] == "files" && path == catalog.Pipes:
 		t.path, t.name = t.path+"/"+rest[0]+"/files", rest[0]
 		return t.files, allow(w, r, http.MethodGet, http.MethodPost)
+	case path == catalog.Pipes:
+		t.path += "/" + rest[0] + "/" + rest[1]
+		return t.work(rest[1], rest[2:])
 	}
 	return nil, d6tpipe.ErrNotFound
+}
+
+// work are the routes of what a server does with a pipe by itself: t.path ends in what.
+func (t target) work(what string, rest []string) (call, error) {
+	switch {
+	case what == "schedule" && len(rest) == 0:
+		return t.record, allow(t.w, t.r, http.MethodGet, http.MethodPut, http.MethodDelete)
+	case what != "webhooks" || len(rest) > 0 && !catalog.IsName(rest[0]):
+		return nil, d6tpipe.ErrNotFound
+	case len(rest) == 0:
+		return t.collection, allow(t.w, t.r, http.MethodGet, http.MethodPost)
+	case len(rest) == 1:
+		t.name = rest[0]
+		return t.record, allow(t.w, t.r, http.MethodGet, http.MethodPatch, http.MethodDelete)
+	case len(rest) == 2 && rest[1] == "deliveries":
+		t.path += "/" + rest[0] + "/deliveries"
+		return t.page("before", "limit"), allow(t.w, t.r, http.MethodGet)
+	case len(rest) == 2 && rest[1] == "test":
+		t.path += "/" + rest[0] + "/test"
+		return t.collection, allow(t.w, t.r, http.MethodPost)
+	}
+	return nil, d6tpipe.ErrNotFound
+}
+
+// mirrors are the routes of what a server copies from pipe to pipe by itself.
+func (h *handler) mirrors(w http.ResponseWriter, r *http.Request, rest []string) (call, error) {
+	t := target{handler: h, w: w, r: r, path: "mirrors"}
+	switch {
+	case len(rest) == 0:
+		return t.collection, allow(w, r, http.MethodGet, http.MethodPost)
+	case !catalog.IsName(rest[0]):
+		return nil, d6tpipe.ErrNotFound
+	case len(rest) == 1:
+		t.name = rest[0]
+		return t.record, allow(w, r, http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete)
+	case len(rest) == 2 && rest[1] == "runs":
+		t.path += "/" + rest[0] + "/runs"
+		if r.Method == http.MethodPost {
+			return t.runNow, nil
+		}
+		return t.page("before", "limit"), allow(w, r, http.MethodGet, http.MethodPost)
+	}
+	return nil, d6tpipe.ErrNotFound
+}
+
+// runNow looks at no body: the request says all.
+func (t target) runNow(ctx context.Context) (answer, error) {
+	return t.bare(ctx, catalog.Create, nil, http.StatusAccepted)
+}
+
+// schedules is the route of all schedules that a caller may see.
+func (h *handler) schedules(w http.ResponseWriter, r *http.Request, rest []string) (call, error) {
+	if len(rest) > 0 {
+		return nil, d6tpipe.ErrNotFound
+	}
+	return target{handler: h, w: w, r: r, path: "schedules"}.collection, allow(w, r, http.MethodGet)
+}
+
+// admin is the route of what a server does by itself, for who runs it.
+func (h *handler) admin(w http.ResponseWriter, r *http.Request, rest []string) (call, error) {
+	if len(rest) != 1 || rest[0] != "jobs" {
+		return nil, d6tpipe.ErrNotFound
+	}
+	return target{handler: h, w: w, r: r, path: "admin/jobs"}.page("kind", "state", "before", "limit"), allow(w, r, http.MethodGet)
 }
 
 // groups are the routes of teams, which have names of two segments.

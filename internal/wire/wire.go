@@ -41,8 +41,11 @@ type Registration struct {
 // there are none: "<collection>/<name>/owner" (Update), "pipes/<name>/analytics"
 // (List, and the page is a query with before and limit), "pipes/<name>/urls" (Create), "groups" with names of two segments and
 // "groups/<organisation>/<team>/members", "audit" (List, and
-// the page is a query with pipe, remote, before and limit), and
-// "accounts/<user>/token" (Create).
+// the page is a query with pipe, remote, before and limit), "accounts/<user>/token"
+// (Create), and what a server does by itself: "schedules" (List), "pipes/<name>/schedule"
+// (Get, Replace, Delete), "pipes/<name>/webhooks" with names, and below these "test"
+// (Create) and "deliveries" (List, in pages), "mirrors" with names, and below these "runs"
+// (Create, and List in pages), and "admin/jobs" (List, in pages by kind and state).
 type Session interface {
 	catalog.Backend
 

@@ -131,20 +131,28 @@ func (s *session) need(ctx context.Context, tx db.Tx, kind, name string, need ra
 
 // A resource is a path of the contract, taken apart.
 type resource struct {
-	kind string // "pipes", "remotes", "groups", "audit", "accounts"
+	kind string // "pipes", "remotes", "groups", "audit", "accounts", "mirrors", "schedules", "admin"
 	name string // of the record
 	sub  string // "permissions", "credentials", ...
+	id   string // of a webhook
+	act  string // below that, "test" or "deliveries"
 }
 
 func parse(path, name string) resource {
 	parts := strings.Split(path, "/")
 	switch {
+	case len(parts) == 5:
+		return resource{kind: parts[0], name: parts[1], sub: parts[2], id: parts[3], act: parts[4]}
 	case len(parts) == 4 && parts[0] == "groups":
-		return resource{parts[0], parts[1] + "/" + parts[2], parts[3]}
+		return resource{kind: parts[0], name: parts[1] + "/" + parts[2], sub: parts[3]}
+	case len(parts) == 3 && parts[2] == "webhooks":
+		return resource{kind: parts[0], name: parts[1], sub: parts[2], id: name}
 	case len(parts) == 3:
-		return resource{parts[0], parts[1], parts[2]}
+		return resource{kind: parts[0], name: parts[1], sub: parts[2]}
+	case len(parts) == 2:
+		return resource{kind: parts[0], sub: parts[1]}
 	}
-	return resource{parts[0], name, ""}
+	return resource{kind: parts[0], name: name}
 }
 
 func (r resource) isRecord() bool { return r.kind == catalog.Pipes || r.kind == catalog.Remotes }
@@ -162,6 +170,13 @@ func (r resource) needs(verb catalog.Verb) rank {
 			return reads
 		}
 		return writes
+	case "changes":
+		return reads
+	case "schedule":
+		if verb == catalog.Get {
+			return reads
+		}
+		return administers
 	case "credentials", "urls": // which of the roles is asked for is in the request
 		return reads
 	case "owner":
@@ -181,6 +196,9 @@ func (s *session) Authorize(ctx context.Context, verb catalog.Verb, path, name s
 			_, _, err := s.need(ctx, tx, r.kind, r.name, r.needs(verb))
 			return err
 		})
+	}
+	if r.kind == "admin" && s.user.isKnown() && !s.user.admin {
+		return d6tpipe.ErrPermission
 	}
 	if !s.user.isKnown() && (verb != catalog.Get || !r.isRecord()) {
 		return d6tpipe.ErrUnauthorized

@@ -47,6 +47,18 @@ func (s *session) list(ctx context.Context, tx db.Tx, r resource, page string) (
 		return s.teams(ctx, tx)
 	case r.kind == "audit":
 		return s.audited(ctx, tx, page)
+	case r.kind == "schedules":
+		return s.schedules(ctx, tx)
+	case r.kind == "admin":
+		return s.jobs(ctx, tx, page)
+	case r.kind == catalog.Pipes && r.sub == "webhooks" && r.act == "":
+		return s.webhooks(ctx, tx, r)
+	case r.kind == catalog.Pipes && r.act == "deliveries":
+		return s.deliveries(ctx, tx, r, page)
+	case r.kind == "mirrors" && r.sub == "":
+		return s.mirrors(ctx, tx)
+	case r.kind == "mirrors" && r.sub == "runs":
+		return s.mirrorRuns(ctx, tx, r, page)
 	}
 	return nil, d6tpipe.ErrNotFound
 }
@@ -71,6 +83,12 @@ func (s *session) Do(ctx context.Context, verb catalog.Verb, path, name string, 
 	case r.kind == "groups" && verb == catalog.Get:
 		err = s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
 			out, err = s.team(ctx, tx, r.name)
+			return err
+		})
+		return out, err
+	case r.isWork() && verb == catalog.Get:
+		err = s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+			out, err = s.work(ctx, tx, verb, r, nil)
 			return err
 		})
 		return out, err
@@ -107,6 +125,25 @@ func (s *session) change(ctx context.Context, tx db.Tx, verb catalog.Verb, r res
 		return nil, s.removeTeam(ctx, tx, r.name)
 	case r.kind == "groups" && r.sub == "members" && verb == catalog.Create:
 		return s.addMember(ctx, tx, r.name, in)
+	case r.isWork():
+		return s.work(ctx, tx, verb, r, in)
 	}
 	return nil, fmt.Errorf("%w: %s of %s", d6tpipe.ErrNotFound, verb, r.kind)
+}
+
+// isWork reports whether it is about what the server does by itself.
+func (r resource) isWork() bool {
+	return r.kind == "mirrors" || r.kind == catalog.Pipes && (r.sub == "schedule" || r.sub == "webhooks")
+}
+
+// work reads or changes what the server does by itself.
+func (s *session) work(ctx context.Context, tx db.Tx, verb catalog.Verb, r resource, in json.RawMessage) (json.RawMessage, error) {
+	switch {
+	case r.kind == "mirrors":
+		return s.mirror(ctx, tx, verb, r, in)
+	case r.sub == "schedule":
+		return s.schedule(ctx, tx, verb, r, in)
+	default:
+		return s.webhook(ctx, tx, verb, r, in)
+	}
 }
