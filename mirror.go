@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/transfer"
 )
 
@@ -66,12 +68,7 @@ func Mirror(ctx context.Context, dst, src *Pipe, o MirrorOptions) (report Mirror
 }
 
 func mirror(ctx context.Context, dst, src *Pipe, o MirrorOptions, report *MirrorReport) (err error) {
-	selection := PullOptions{Merge: o.Merge, Include: o.Include, Exclude: o.Exclude}
-	if o.All {
-		selection.Mode = ModeAll
-	}
-	req, err := selection.request(transfer.Mirror)
-	if err != nil {
+	if _, err := o.transfer(); err != nil { // before anybody is asked for anything
 		return err
 	}
 	from, fromWhere, err := src.connect(ctx, RoleRead)
@@ -84,22 +81,15 @@ func mirror(ctx context.Context, dst, src *Pipe, o MirrorOptions, report *Mirror
 		return err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	place, state, err := mirrorPlace(dst, fromWhere, toWhere)
-	if err != nil {
-		return err
-	}
-	inBoth := matchAll(append(fromWhere.Filters, toWhere.Filters...))
-	s, err := transfer.Open(transfer.Config{
-		From: from, Store: to, Place: place, State: state, Match: inBoth,
+	ends := StorageMirror{
+		From: from, Source: fromWhere, To: to, Target: toWhere,
 		Workers: dst.opts().Workers, Progress: dst.progress(),
-	})
-	if err != nil {
+	}
+	if ends.State, err = mirrorState(dst, fromWhere); err != nil {
 		return err
 	}
 	do := func() error {
-		plan, done, extra, err := s.Mirror(ctx, transfer.MirrorOptions{
-			Merge: req.Merge, Mode: req.Mode, Match: req.Match, Delete: o.Delete, Force: o.Force, Dry: o.DryRun,
-		})
+		plan, done, extra, err := ends.run(ctx, o)
 		report.add(dst, plan, done, extra)
 		return err
 	}
@@ -109,21 +99,83 @@ func mirror(ctx context.Context, dst, src *Pipe, o MirrorOptions, report *Mirror
 	return dst.changing(ctx, do)
 }
 
-// mirrorPlace names both ends, and the folder of what is remembered of them.
-func mirrorPlace(dst *Pipe, from, to Storage) (place, state string, err error) {
+// A StorageMirror is a [Mirror] without pipes, for the project's own server: what it
+// takes and returns is of no use elsewhere.
+type StorageMirror struct {
+	From, To       storage.Store // opened and closed by who calls
+	Source, Target Storage       // of which they are
+	// State is a folder for what is remembered of these two.
+	State string
+	// Workers is how many files are copied at a time at most; 0 is the default.
+	Workers int
+	// Progress is told what happens, as [transfer.Config].Progress.
+	Progress func(transfer.Event)
+}
+
+// Run mirrors. The report is nil when nothing was done.
+func (m StorageMirror) Run(ctx context.Context, o MirrorOptions) (plan *transfer.Plan, report *transfer.Report, extra []transfer.Orphan, err error) {
+	plan, report, extra, err = m.run(ctx, o)
+	return plan, report, extra, withKind(err)
+}
+
+func (m StorageMirror) run(ctx context.Context, o MirrorOptions) (plan *transfer.Plan, report *transfer.Report, extra []transfer.Orphan, err error) {
+	options, err := o.transfer()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	place, err := mirrorPlace(m.Source, m.Target)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	s, err := transfer.Open(transfer.Config{
+		From: m.From, Store: m.To, Place: place, State: m.State, Match: matchAll(slices.Concat(m.Source.Filters, m.Target.Filters)),
+		Workers: m.Workers, Progress: m.Progress,
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	plan, report, extra, err = s.Mirror(ctx, options)
+	return plan, report, extra, errors.Join(err, s.Close())
+}
+
+// transfer is what the options ask of the engine.
+func (o MirrorOptions) transfer() (out transfer.MirrorOptions, err error) {
+	selection := PullOptions{Merge: o.Merge, Include: o.Include, Exclude: o.Exclude}
+	if o.All {
+		selection.Mode = ModeAll
+	}
+	req, err := selection.request(transfer.Mirror)
+	return transfer.MirrorOptions{Merge: req.Merge, Mode: req.Mode, Match: req.Match, Delete: o.Delete, Force: o.Force, Dry: o.DryRun}, err
+}
+
+// mirrorPlace names both ends.
+func mirrorPlace(from, to Storage) (string, error) {
 	a, err := from.identity()
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	b, err := to.identity()
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	if same, err := overlap(from, to); same || err != nil {
-		return "", "", cmp.Or(err, fmt.Errorf("%w: source and target overlap: what is copied would be copied again", ErrRefused))
+		return "", cmp.Or(err, fmt.Errorf("%w: source and target overlap: what is copied would be copied again", ErrRefused))
 	}
+	return a + "\n" + b, nil
+}
+
+// mirrorState is the folder of what a pipe remembers of mirrors from a source.
+func mirrorState(dst *Pipe, from Storage) (string, error) {
+	a, err := from.identity()
 	name := sha256.Sum256([]byte(a))
-	return a + "\n" + b, filepath.Join(dst.state, "mirrors", hex.EncodeToString(name[:8])), nil
+	return filepath.Join(dst.state, "mirrors", hex.EncodeToString(name[:8])), err
+}
+
+// Overlaps reports whether one of two places is the other or lies in it, for the
+// project's own server.
+func (s Storage) Overlaps(other Storage) (bool, error) {
+	same, err := overlap(s, other)
+	return same, withKind(err)
 }
 
 // overlap reports whether one of two places is the other or lies in it.

@@ -32,10 +32,22 @@ func openStore(s Storage, o OpenOptions) (storage.Store, error) {
 // because a record says so, and of o only IdleTimeout, LocalKeys, LocalFolders (nil is
 // none) and Dial count.
 func (s Storage) Open(o OpenOptions) (storage.Store, error) {
+	store, err := openStore(s, o.asSaid())
+	return store, withKind(err)
+}
+
+// OpenRenewing is Open with credentials that run out, at expires or, when that is zero,
+// nobody knows when. Again returns the same place with fresh ones.
+func (s Storage) OpenRenewing(o OpenOptions, expires time.Time, again func(context.Context) (Storage, time.Time, error)) (storage.Store, error) {
+	store, err := openRenewing(s, expires, o.asSaid(), again)
+	return store, withKind(err)
+}
+
+// asSaid are the options of who opens a storage as its record says.
+func (o OpenOptions) asSaid() OpenOptions {
 	o.LocalFolders = append([]string{}, o.LocalFolders...)
 	o.Credentials, o.CredentialSource = nil, nil
-	store, err := openStore(s, o)
-	return store, withKind(err)
+	return o
 }
 
 // Place tells one place from another, for the project's own server: two storages of
