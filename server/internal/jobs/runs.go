@@ -18,6 +18,8 @@ import (
 const (
 	keepRuns = 100 // of a task
 	keepTime = 30 * 24 * time.Hour
+	// pruneStep is how many are removed at a time.
+	pruneStep = 100
 )
 
 // states are all that a run can be in.
@@ -44,7 +46,7 @@ const (
 	pruneTask = `DELETE FROM runs WHERE kind = $1 AND subject = $2 AND tick <=
 		(SELECT tick FROM runs WHERE kind = $1 AND subject = $2 ORDER BY tick DESC LIMIT 1 OFFSET $3) AND state IN ('done', 'failed')`
 	// pruneOld removes some of the runs that were made before an id.
-	pruneOld = `DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE id < $1 AND state IN ('done', 'failed') ORDER BY id LIMIT 100)`
+	pruneOld = `DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE id < $1 AND state IN ('done', 'failed') ORDER BY id LIMIT $2)`
 )
 
 // Runs finds runs, the newest first.
@@ -131,7 +133,7 @@ func idsFrom(at time.Time) string { return fmt.Sprintf("%014x", at.UnixMicro()) 
 
 // pruneOldRuns removes some runs that are too old, and reports how many.
 func pruneOldRuns(ctx context.Context, tx db.Tx, now time.Time) (n int64, err error) {
-	result, err := tx.ExecContext(ctx, pruneOld, idsFrom(now.Add(-keepTime)))
+	result, err := tx.ExecContext(ctx, pruneOld, idsFrom(now.Add(-keepTime)), pruneStep)
 	if err != nil {
 		return 0, err
 	}

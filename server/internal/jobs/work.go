@@ -3,6 +3,11 @@ package jobs
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
 	"time"
 )
 
@@ -53,3 +58,98 @@ func (r *Retry) Error() string { return r.Err.Error() }
 
 // Unwrap returns Err.
 func (r *Retry) Unwrap() error { return r.Err }
+
+// ErrGone is what a [Pool]'s Do returns when what the task is for is not there any
+// more: the task is removed.
+var ErrGone = errors.New("what is to be done has nothing to be done for")
+
+// errTime is why the context of a run ends that takes too long.
+var errTime = errors.New("the run took too long")
+
+// work does a run that river has brought. What goes wrong is in the database and the
+// log, and is no business of river's.
+func (j *Jobs) work(ctx context.Context, id string) {
+	one, err := j.claim(ctx, id)
+	if err != nil && ctx.Err() == nil {
+		j.metrics.errors.Inc()
+		j.Log.Warn("a run cannot be begun; it is tried again", "run", id, "error", err)
+	}
+	if one == nil {
+		return
+	}
+	defer j.Kick() // there is a worker for the next one
+	defer j.mine.free(one.subject())
+	j.metrics.begin(one.Kind)
+	began := time.Now()
+	r := j.attempt(ctx, one)
+	err = j.finish(ctx, one, r)
+	if errors.Is(err, errLost) {
+		r.outcome = outcomeCancelled
+	} else if err != nil {
+		j.Log.Error("what came of a run cannot be noted; it is done again", "kind", one.Kind, "run", id, "error", err)
+	}
+	took := time.Since(began)
+	j.metrics.end(one.Kind, r.outcome, took)
+	level := slog.LevelDebug
+	if r.outcome == outcomeFailed {
+		level = slog.LevelInfo
+	}
+	j.Log.Log(ctx, level, "run", "kind", one.Kind, "run", id, "attempt", one.Attempt, "outcome", r.outcome, "took", took)
+}
+
+// attempt does a run, and says what came of it.
+func (j *Jobs) attempt(ctx context.Context, one *holding) result {
+	p := j.Pools[one.Kind]
+	running, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	j.mine.onLoss(one, cancel)
+	timed := running
+	if p.Time > 0 {
+		var stop context.CancelFunc
+		timed, stop = context.WithTimeoutCause(running, p.Time, errTime)
+		defer stop()
+	}
+	detail, err := j.shielded(timed, one)
+	r := result{outcome: outcomeDone}
+	var ok bool
+	if r.detail, ok = storableDetail(detail); !ok {
+		j.Log.Error("the detail of a run is too long, or no JSON", "kind", one.Kind, "run", one.RunID)
+	}
+	var retry *Retry
+	switch cause := context.Cause(timed); {
+	case err == nil:
+	case errors.Is(err, ErrGone):
+		r.outcome = outcomeGone
+	case cause != nil && !errors.Is(cause, errTime):
+		return result{outcome: outcomeCancelled}
+	default:
+		r.outcome, r.text, r.wait = outcomeFailed, err.Error(), p.Backoff(one.Failures+1)
+		if errors.Is(cause, errTime) {
+			r.text = fmt.Sprintf("It took longer than %s, and was ended.", p.Time)
+		}
+		if errors.As(err, &retry) {
+			r.wait = retry.After
+		}
+		r.text = storable(r.text, mostError)
+	}
+	return r
+}
+
+// shielded calls Do. A panic is an error that tells nothing of what is in it.
+func (j *Jobs) shielded(ctx context.Context, one *holding) (detail json.RawMessage, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			j.Log.Error("panic", "kind", one.Kind, "run", one.RunID, "panic", panicText(p), "stack", string(debug.Stack()))
+			detail, err = nil, errors.New("An internal error. It is in the server's log.") //nolint:staticcheck // it is for people
+		}
+	}()
+	return j.Pools[one.Kind].Do(ctx, one.Job)
+}
+
+// panicText tells the runtime's own words. Those of others may hold anything.
+func panicText(p any) string {
+	if err, ok := p.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", p)
+}

@@ -1,0 +1,416 @@
+package jobs
+
+import (
+	"context"
+	"database/sql"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/server/internal/db"
+)
+
+const (
+	// peekKind finds the first task of a kind that is due, and the first lease that ends.
+	peekKind = `SELECT 'KIND', (SELECT next_at FROM tasks WHERE kind = 'KIND' AND next_at <= $1 AND run_id = '' ORDER BY next_at LIMIT 1),
+		(SELECT min(lease_at) FROM runs WHERE kind = 'KIND' AND state IN ('queued', 'running'))`
+
+	// activeRuns counts what each owner has at work or waiting for a worker.
+	activeRuns = `SELECT t.owner_id, count(*), sum(CASE r.state WHEN 'queued' THEN 1 ELSE 0 END)
+		FROM runs r JOIN tasks t ON t.kind = r.kind AND t.subject = r.subject
+		WHERE r.kind = $1 AND r.state IN ('queued', 'running') GROUP BY t.owner_id`
+
+	dueTasks = `SELECT ` + taskColumns + ` FROM tasks WHERE kind = $1 AND next_at <= $2 AND run_id = '' ORDER BY next_at LIMIT $3`
+	dueOf    = `SELECT ` + taskColumns + ` FROM tasks WHERE kind = $1 AND next_at <= $2 AND owner_id = $4 AND run_id = ''
+		ORDER BY next_at LIMIT $3`
+
+	// dueOwners goes from one owner to the next, however many tasks they have.
+	dueOwners = `WITH RECURSIVE owners (id) AS (
+			SELECT min(owner_id) FROM tasks
+			UNION ALL SELECT (SELECT min(t.owner_id) FROM tasks t WHERE t.owner_id > owners.id) FROM owners WHERE owners.id IS NOT NULL)
+		SELECT owners.id, (SELECT t.next_at FROM tasks t WHERE t.owner_id = owners.id AND t.kind = $1 AND t.next_at <= $2 AND t.run_id = ''
+			ORDER BY t.next_at LIMIT 1)
+		FROM owners WHERE owners.id IS NOT NULL`
+
+	endedLeases = `SELECT id, state, lost FROM runs WHERE kind = $1 AND state IN ('queued', 'running') AND lease_at <= $2`
+	takeUp      = `UPDATE runs SET state = 'queued', lost = $2, holder = $3, lease_at = $4 WHERE id = $1`
+)
+
+// mostLost is how often a server may die over a run before it is given up: it may be
+// what kills them.
+const mostLost = 10
+
+// pruneEvery is how often runs are looked for that are too old.
+const pruneEvery = time.Hour
+
+// A view is what a look at a kind sees.
+type view struct {
+	kind    Kind
+	due     bool
+	late    time.Duration
+	expired bool // a lease has ended
+}
+
+// dispatch looks for work until ctx ends.
+func (j *Jobs) dispatch(ctx context.Context) {
+	var pruned time.Time
+	well := true
+	for ctx.Err() == nil {
+		err := j.round(ctx)
+		if err == nil && time.Since(pruned) > pruneEvery {
+			if err = j.prune(ctx); err == nil {
+				pruned = time.Now()
+			}
+		}
+		well = j.report(ctx, err, well)
+		j.await(ctx)
+	}
+}
+
+// await waits for the next look. Servers that were started at the same time drift
+// apart.
+func (j *Jobs) await(ctx context.Context) {
+	timer := time.NewTimer(j.Poll - rand.N(j.Poll/8+1))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-j.kick:
+	}
+}
+
+// report logs when looking for work begins to fail and when it works again.
+func (j *Jobs) report(ctx context.Context, err error, well bool) bool {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return well
+	case err != nil:
+		j.metrics.errors.Inc()
+		if well {
+			j.Log.Error("what is due cannot be looked for; it is tried again", "error", err)
+		}
+	case !well:
+		j.Log.Info("what is due is looked for again")
+	}
+	return err == nil
+}
+
+// round looks once for what there is to do, and has it done.
+func (j *Jobs) round(ctx context.Context) error {
+	views, err := j.look(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range views {
+		j.metrics.late.WithLabelValues(string(v.kind)).Set(v.late.Seconds())
+		if v.expired {
+			if err := j.retake(ctx, v.kind); err != nil {
+				return err
+			}
+		}
+		if v.due && j.free(v.kind) > 0 {
+			if err := j.begin(ctx, v.kind); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// free is how many workers of this engine have nothing to do.
+func (j *Jobs) free(kind Kind) int { return j.Pools[kind].Workers - j.mine.count(kind) }
+
+func peekQuery(kinds []Kind) string {
+	parts := make([]string, len(kinds))
+	for i, kind := range kinds {
+		parts[i] = strings.ReplaceAll(peekKind, "KIND", string(kind))
+	}
+	return strings.Join(parts, " UNION ALL ")
+}
+
+// look asks one cheap question.
+func (j *Jobs) look(ctx context.Context) (views []view, err error) {
+	now := j.Now().UnixMicro()
+	err = j.DB.Query(ctx, func(rows *sql.Rows) error {
+		views = nil
+		for rows.Next() {
+			var v view
+			var due, lease sql.NullInt64
+			if err := rows.Scan(&v.kind, &due, &lease); err != nil {
+				return err
+			}
+			if v.due = due.Valid; v.due {
+				v.late = time.Duration(now-due.Int64) * time.Microsecond
+			}
+			v.expired = lease.Valid && lease.Int64 <= time.Now().UnixMicro()
+			views = append(views, v)
+		}
+		return rows.Err()
+	}, j.peek, now)
+	return views, err
+}
+
+// begin makes the runs of tasks that are due, for as many workers as have nothing to
+// do, and sends them there.
+func (j *Jobs) begin(ctx context.Context, kind Kind) error {
+	var made []string
+	err := j.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		made = nil
+		now := j.Now()
+		due, err := j.choose(ctx, tx, kind, now)
+		for _, t := range due {
+			if err != nil {
+				return err
+			}
+			var id string
+			id, err = j.make(ctx, tx, t, now)
+			made = append(made, id)
+		}
+		return err
+	})
+	if err != nil || len(made) == 0 {
+		return err
+	}
+	return j.carrier.carry(ctx, kind, made)
+}
+
+// make makes the run of a task that is due.
+func (j *Jobs) make(ctx context.Context, tx db.Tx, t task, now time.Time) (id string, err error) {
+	id = newRunID(now, rand.Uint32())
+	tick, err := t.begin(id, now)
+	if err != nil { // who set it checked it; a time zone may have gone since
+		j.Log.Error("a schedule cannot be read any more; its task waits for a day", "error", err)
+		t.scheduled, err = now.Add(24*time.Hour).UnixMicro(), nil
+		t.settle()
+	}
+	if err := t.write(ctx, tx, saveTask); err != nil {
+		return "", err
+	}
+	_, err = tx.ExecContext(ctx, makeRun, id, t.Kind, t.Subject, tick, j.name, time.Now().Add(j.Lease).UnixMicro())
+	return id, err
+}
+
+// workload is what the owners have at work.
+type workload struct {
+	active map[string]int64 // runs that an owner has
+	queued int64            // that wait for a worker
+}
+
+// choose picks from what is due as much as can begin now.
+func (j *Jobs) choose(ctx context.Context, tx db.Tx, kind Kind, now time.Time) ([]task, error) {
+	l, err := activeOf(ctx, tx, kind)
+	if err != nil {
+		return nil, err
+	}
+	room := j.free(kind) - int(l.queued)
+	if room <= 0 {
+		return nil, nil
+	}
+	share := int64(max(1, j.Pools[kind].Workers/2))
+	most := 8 * j.Pools[kind].Workers
+	due, err := tasksOf(ctx, tx, dueTasks, kind, now.UnixMicro(), most)
+	if err == nil && len(due) == most { // those that wait longest may hide others
+		due, err = fairlyDue(ctx, tx, kind, now.UnixMicro(), l, room, share)
+	}
+	return l.pick(due, room, share), err
+}
+
+// pick takes tasks in turn from the owners who have least at work; of these, from who
+// waits longest.
+func (l workload) pick(due []task, room int, share int64) (picked []task) {
+	for len(picked) < room {
+		best := -1
+		for i, t := range due {
+			if has := l.active[t.Owner]; has < share && (best < 0 || has < l.active[due[best].Owner]) {
+				best = i
+			}
+		}
+		if best < 0 {
+			return picked
+		}
+		picked = append(picked, due[best])
+		l.active[due[best].Owner]++
+		due = slices.Delete(due, best, best+1)
+	}
+	return picked
+}
+
+func activeOf(ctx context.Context, tx db.Tx, kind Kind) (workload, error) {
+	l := workload{active: map[string]int64{}}
+	rows, err := tx.QueryContext(ctx, activeRuns, kind)
+	if err != nil {
+		return l, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var owner string
+		var active, queued int64
+		if err := rows.Scan(&owner, &active, &queued); err != nil {
+			return l, err
+		}
+		l.active[owner] = active
+		l.queued += queued
+	}
+	return l, rows.Err()
+}
+
+// fairlyDue finds what is due of the owners who have least at work, when so much is due
+// that not all of it can be looked at.
+func fairlyDue(ctx context.Context, tx db.Tx, kind Kind, now int64, l workload, room int, share int64) (due []task, err error) {
+	owners, err := ownersOf(ctx, tx, kind, now)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(owners, func(a, b dueOwner) int {
+		if d := l.active[a.id] - l.active[b.id]; d != 0 {
+			return int(d)
+		}
+		return int(min(1, max(-1, a.next-b.next)))
+	})
+	for _, o := range owners[:min(room, len(owners))] {
+		more, err := tasksOf(ctx, tx, dueOf, kind, now, share, o.id)
+		if err != nil {
+			return nil, err
+		}
+		due = append(due, more...)
+	}
+	return due, nil
+}
+
+// dueOwner is an owner with the first task that is due.
+type dueOwner struct {
+	id   string
+	next int64
+}
+
+func ownersOf(ctx context.Context, tx db.Tx, kind Kind, now int64) (owners []dueOwner, err error) {
+	rows, err := tx.QueryContext(ctx, dueOwners, kind, now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var o dueOwner
+		var next sql.NullInt64
+		if err := rows.Scan(&o.id, &next); err != nil {
+			return nil, err
+		}
+		if o.next = next.Int64; next.Valid {
+			owners = append(owners, o)
+		}
+	}
+	return owners, rows.Err()
+}
+
+func tasksOf(ctx context.Context, tx db.Tx, query string, args ...any) (tasks []task, err error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		t, err := scanTask(rows)
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, t)
+	}
+	return tasks, rows.Err()
+}
+
+// ended is a run whose lease has ended.
+type ended struct {
+	id    string
+	state d6tpipe.RunState
+	lost  int
+}
+
+// retake sends runs on their way again of which nobody says any more that he has them.
+// Those that only wait are worth it when this engine has a worker for them: otherwise
+// they may well still be on their way.
+func (j *Jobs) retake(ctx context.Context, kind Kind) error {
+	var again []string
+	var lost int
+	err := j.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		again, lost = nil, 0
+		all, err := endedOf(ctx, tx, kind)
+		if err != nil {
+			return err
+		}
+		for _, r := range all {
+			if r.state == d6tpipe.RunQueued && j.free(kind) <= 0 {
+				continue
+			}
+			if r.state == d6tpipe.RunRunning {
+				r.lost++
+				lost++
+			}
+			carry, err := j.revive(ctx, tx, r)
+			if err != nil {
+				return err
+			}
+			if carry {
+				again = append(again, r.id)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	j.metrics.ended(kind, outcomeLost, lost)
+	if len(again) == 0 {
+		return nil
+	}
+	if lost > 0 {
+		j.Log.Warn("runs of a server that is gone are taken up", "kind", kind, "runs", lost)
+	}
+	return j.carrier.carry(ctx, kind, again)
+}
+
+func endedOf(ctx context.Context, tx db.Tx, kind Kind) (all []ended, err error) {
+	rows, err := tx.QueryContext(ctx, endedLeases, kind, time.Now().UnixMicro())
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var r ended
+		if err := rows.Scan(&r.id, &r.state, &r.lost); err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, rows.Err()
+}
+
+// revive makes a run wait for a worker again, if there is still something to do.
+func (j *Jobs) revive(ctx context.Context, tx db.Tx, r ended) (carry bool, err error) {
+	if r.lost >= mostLost {
+		return false, j.giveUp(ctx, tx, r.id)
+	}
+	if gone, err := dropRemoved(ctx, tx, r.id); gone || err != nil {
+		return false, err
+	}
+	_, err = tx.ExecContext(ctx, takeUp, r.id, r.lost, j.name, time.Now().Add(j.Lease).UnixMicro())
+	return true, err
+}
+
+// prune removes runs that are too old, in steps that nobody has to wait for.
+func (j *Jobs) prune(ctx context.Context) error {
+	for {
+		var n int64
+		err := j.DB.Write(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+			n, err = pruneOldRuns(ctx, tx, j.Now())
+			return err
+		})
+		if err != nil || n < pruneStep {
+			return err
+		}
+		if !pause(ctx, 10*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+}
