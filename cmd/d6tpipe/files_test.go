@@ -23,6 +23,7 @@ func TestFileScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_DATA_HOME", e.WorkDir)
+			e.Setenv("GORACE", atOnce)
 			e.Setenv("HERE", filepath.Join(e.WorkDir, "d6tpipe", "files", "default"))
 			return nil
 		},

@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"d6tpipe": main})
 }
 
+// atOnce lets a program that is built with the race detector end when it ends, and not
+// a second later. Scripts see nothing of the environment of the tests.
+const atOnce = "atexit_sleep_ms=0"
+
 // TestScripts runs the program as people do; see testdata.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -34,6 +38,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_DATA_HOME", e.WorkDir)
+			e.Setenv("GORACE", atOnce)
 			testdata, err := filepath.Abs(filepath.Join("..", "..", "testdata"))
 			e.Setenv("TESTDATA", testdata) // of the SDK
 			return err
