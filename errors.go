@@ -27,6 +27,9 @@ var (
 	// ErrConflict says that both sides changed since they last agreed: files
 	// that were edited here and there, or a push against a remote that moved on.
 	ErrConflict = errors.New("conflict")
+	// ErrCursorExpired says that a change feed does not reach back to a cursor any
+	// more, or has begun anew: what changed since then is seen by comparing all.
+	ErrCursorExpired = errors.New("cursor expired")
 	// ErrTooLarge says that an answer or a request is over its limit.
 	ErrTooLarge = errors.New("too large")
 	// ErrRateLimited says that the server wants fewer requests.
@@ -63,6 +66,7 @@ var byStatus = []struct {
 	{http.StatusForbidden, ErrPermission},
 	{http.StatusNotFound, ErrNotFound},
 	{http.StatusConflict, ErrExists},
+	{http.StatusGone, ErrCursorExpired},
 	{http.StatusPreconditionFailed, ErrConflict},
 	{http.StatusRequestEntityTooLarge, ErrTooLarge},
 	{http.StatusTooManyRequests, ErrRateLimited},

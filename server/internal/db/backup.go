@@ -46,7 +46,9 @@ type table struct {
 // comes before what refers to it.
 var tables = []table{
 	{"users", 1}, {"records", 1}, {"grants", 2}, {"teams", 1}, {"members", 2},
-	{"audit", 1}, {"usage", 3}, {"listings", 1}, {"meta", 1}, {"tasks", 2}, {"runs", 1},
+	{"audit", 1}, {"usage", 3}, {"listings", 1}, {"meta", 1},
+	{"feeds", 1}, {"changes", 2},
+	{"tasks", 2}, {"runs", 1},
 }
 
 // header is the first line of a backup.

@@ -2,9 +2,12 @@ package listing
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"sync"
 	"time"
+
+	"github.com/d6t/d6tpipe-go/server/internal/feed"
 )
 
 // A Record is the listing of one pipe as it is kept. Times are in UTC and in
@@ -21,6 +24,17 @@ type Record struct {
 	Body    []byte
 }
 
+// Changes are what a listing has that the one before had not.
+type Changes struct {
+	Since   string     // the tag of the one before; "" is none
+	Rows    []feed.Row // in the order of keys
+	Lost    bool       // nobody knows them: there is none before, it shows something else, or they are too many
+	Refused int        // how many names of the new one cannot be used
+}
+
+// ErrReplaced says that a listing was replaced by another one meanwhile.
+var ErrReplaced = errors.New("the listing was replaced meanwhile")
+
 // A Cache keeps the last listing of each pipe, whose record has the id. It is safe for
 // concurrent use, also by several processes: each method is one transaction.
 type Cache interface {
@@ -30,8 +44,10 @@ type Cache interface {
 	// was replaced.
 	Body(ctx context.Context, id, tag string) ([]byte, error)
 	// Save puts all but Changed in the place of what there is, unless that was scanned
-	// later than r: a replica may be slow. A pipe that is gone is no error.
-	Save(ctx context.Context, id string, r Record) error
+	// later than r: a replica may be slow. A pipe that is gone is no error. What is there
+	// must have the tag that c counts from, or be none when that is empty; otherwise
+	// nothing is saved and the error is [ErrReplaced].
+	Save(ctx context.Context, id string, r Record, c Changes) error
 	// Confirm sets Scanned of the record with this tag, unless it is later already.
 	Confirm(ctx context.Context, id, tag string, scanned time.Time) error
 	// Changed sets Changed, unless it is later already, of a pipe without a listing too.
@@ -67,12 +83,15 @@ func (m *Memory) Body(_ context.Context, id, tag string) ([]byte, error) {
 }
 
 // Save implements [Cache].
-func (m *Memory) Save(_ context.Context, id string, r Record) error {
+func (m *Memory) Save(_ context.Context, id string, r Record, c Changes) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old := m.records[id]
-	if old.Scanned.After(r.Scanned) {
+	switch {
+	case old.Scanned.After(r.Scanned):
 		return nil
+	case old.Tag != c.Since:
+		return ErrReplaced
 	}
 	r.Changed = old.Changed
 	m.records[id] = r

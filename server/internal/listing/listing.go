@@ -93,6 +93,9 @@ type Config struct {
 	Time     time.Duration // of one scan; 10 minutes
 	MaxFiles int           // of one pipe's folder; 1,000,000
 	MaxBytes int64         // of one listing, compressed; 128 MiB
+	// MaxChanges is how many bytes of changes one scan may see, compressed, for the feed
+	// to hold them; 64 MiB.
+	MaxChanges int64
 	// Pause is for how long a storage that could not be listed is left alone, unless
 	// somebody asks for a new listing; 30 seconds.
 	Pause time.Duration
@@ -130,6 +133,7 @@ func (c Config) WithDefaults() Config {
 	orElse(&c.Time, 10*time.Minute)
 	orElse(&c.MaxFiles, 1_000_000)
 	orElse(&c.MaxBytes, 128<<20)
+	orElse(&c.MaxChanges, 64<<20)
 	orElse(&c.Pause, 30*time.Second)
 	orElse(&c.Interval, 2*time.Second)
 	orElse(&c.Bodies, 256<<20)

@@ -18,6 +18,7 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/filelist"
 	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/server/internal/dial"
+	"github.com/d6t/d6tpipe-go/server/internal/feed"
 )
 
 // look scans a pipe and keeps what it saw. The view is "" when the storage could not
@@ -109,22 +110,91 @@ func (s *Scanner) keep(ctx context.Context, id, view string, began time.Time, l 
 	}
 	r := Record{View: view, Seen: began, Scanned: began, Files: l.Len()}
 	r.Tag = content + "-" + strconv.FormatInt(began.UnixMicro(), 36) // the same files at another time are another document
+	if err := s.pack(&r, l); err != nil {
+		return err
+	}
+	return s.replace(ctx, id, head, r, l)
+}
+
+// pack makes the document of a listing.
+func (s *Scanner) pack(r *Record, l storage.Listing) error {
 	for obj := range l.All() {
 		r.Bytes += obj.Size
 	}
 	body := &bounded{left: s.cfg.MaxBytes}
 	zip, err := gzip.NewWriterLevel(body, gzip.BestSpeed)
 	if err == nil {
-		err = filelist.Write(zip, filelist.Document{ScannedAt: began, Listing: l})
+		err = filelist.Write(zip, filelist.Document{ScannedAt: r.Seen, Listing: l})
 	}
 	if err == nil {
 		err = zip.Close()
 	}
-	if err != nil {
-		return err
-	}
 	r.Body = body.Bytes()
-	return s.cfg.Cache.Save(ctx, id, r)
+	return err
+}
+
+// replaceTries is how often a listing is compared with the one that it is to replace,
+// while replicas replace that one.
+const replaceTries = 5
+
+// replace saves a listing, with what it has that the one before had not. The two are
+// compared outside of any transaction.
+func (s *Scanner) replace(ctx context.Context, id string, head, r Record, l storage.Listing) error {
+	for try := 1; ; try++ {
+		c, err := s.changes(ctx, id, head, r.View, l)
+		if err == nil {
+			err = s.cfg.Cache.Save(ctx, id, r, c)
+		}
+		if !errors.Is(err, ErrReplaced) || try == replaceTries {
+			return err
+		}
+		if head, err = s.cfg.Cache.Head(ctx, id); err != nil {
+			return err
+		}
+	}
+}
+
+// changes compares a listing with the one that is kept.
+func (s *Scanner) changes(ctx context.Context, id string, head Record, view string, l storage.Listing) (Changes, error) {
+	c := Changes{Since: head.Tag, Refused: len(l.Refused)}
+	if head.Tag == "" || head.View != view {
+		c.Lost = true
+		return c, nil
+	}
+	old, err := s.kept(ctx, id, head.Tag)
+	if err != nil {
+		return c, err
+	}
+	w := feed.NewWriter(s.cfg.MaxChanges)
+	for change := range feed.Diff(old, l) {
+		if err = w.Add(change); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		c.Rows, err = w.Rows()
+	}
+	if errors.Is(err, feed.ErrTooLarge) {
+		c.Rows, c.Lost, err = nil, true, nil
+	}
+	return c, err
+}
+
+// kept reads the listing that is kept. One that is damaged is replaced like any other.
+func (s *Scanner) kept(ctx context.Context, id, tag string) (storage.Listing, error) {
+	body, err := s.cfg.Cache.Body(ctx, id, tag)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrReplaced
+	}
+	if err != nil {
+		return storage.Listing{}, err
+	}
+	zip, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return storage.Listing{}, err
+	}
+	doc, err := filelist.Read(zip, filelist.Limits{Bytes: 1 << 40})
+	return doc.Listing, err
 }
 
 // bounded is a buffer that takes no more than so much.

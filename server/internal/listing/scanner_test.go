@@ -675,8 +675,8 @@ func (h hostile) List(ctx context.Context, prefix string) iter.Seq2[storage.Obje
 func TestMemory(t *testing.T) {
 	m, at := listing.NewMemory(), time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	require.NoError(t, m.Changed(t.Context(), "p", at))
-	require.NoError(t, m.Save(t.Context(), "p", listing.Record{Tag: "new", Scanned: at, Body: []byte("new")}))
-	require.NoError(t, m.Save(t.Context(), "p", listing.Record{Tag: "old", Scanned: at.Add(-time.Second), Body: []byte("old")}))
+	require.NoError(t, m.Save(t.Context(), "p", listing.Record{Tag: "new", Scanned: at, Body: []byte("new")}, listing.Changes{}))
+	require.NoError(t, m.Save(t.Context(), "p", listing.Record{Tag: "old", Scanned: at.Add(-time.Second), Body: []byte("old")}, listing.Changes{}))
 	require.NoError(t, m.Confirm(t.Context(), "p", "old", at.Add(time.Hour)))
 	require.NoError(t, m.Confirm(t.Context(), "p", "new", at.Add(-time.Hour)))
 	require.NoError(t, m.Changed(t.Context(), "p", at.Add(-time.Hour)))

@@ -132,8 +132,16 @@ func (r *Repo) Where(ctx context.Context, id string) (w Whereabouts, err error) 
 	return r.whereabouts(ctx, h)
 }
 
-// A Listings is a [listing.Cache] in the database.
-type Listings struct{ DB *db.DB }
+// A Listings is a [listing.Cache] in the database, where it also keeps the feeds.
+type Listings struct {
+	DB *db.DB
+	// Waiters are woken when a feed has grown; nil is nobody.
+	Waiters *Waiters
+	// FeedBytes is how much room one feed takes; [FeedBytes].
+	FeedBytes int64
+	// Now is the clock; time.Now.
+	Now func() time.Time
+}
 
 var _ listing.Cache = Listings{}
 
@@ -200,18 +208,46 @@ func (d *decoded) Scan(src any) (err error) {
 	return nil
 }
 
-// Save implements [listing.Cache].
-func (l Listings) Save(ctx context.Context, id string, r listing.Record) error {
+// Save implements [listing.Cache], and extends the pipe's feed in the same transaction.
+func (l Listings) Save(ctx context.Context, id string, r listing.Record, c listing.Changes) error {
 	body := base64.StdEncoding.EncodeToString(r.Body)
-	return l.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO listings (record_id, etag, shows, seen_at, scanned_at, changed_at, files, bytes, body)
-			SELECT id, $2, $3, CAST($4 AS BIGINT), CAST($5 AS BIGINT), 0, CAST($6 AS BIGINT), CAST($7 AS BIGINT), $8 FROM records WHERE id = $1
+	saved := false
+	err := l.DB.Write(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+		if saved, err = l.replaces(ctx, tx, id, r, c.Since); err != nil || !saved {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO listings (record_id, etag, shows, seen_at, scanned_at, changed_at, files, bytes, body)
+			VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8)
 			ON CONFLICT (record_id) DO UPDATE SET etag = excluded.etag, shows = excluded.shows, seen_at = excluded.seen_at,
-				scanned_at = excluded.scanned_at, files = excluded.files, bytes = excluded.bytes, body = excluded.body
-			WHERE listings.scanned_at <= excluded.scanned_at`,
+				scanned_at = excluded.scanned_at, files = excluded.files, bytes = excluded.bytes, body = excluded.body`,
 			id, r.Tag, r.View, microOf(r.Seen), microOf(r.Scanned), r.Files, r.Bytes, body)
-		return err
+		if err != nil {
+			return err
+		}
+		return l.extend(ctx, tx, id, r, c)
 	})
+	if err == nil && saved {
+		l.Waiters.wake(id)
+	}
+	return err
+}
+
+// replaces reports whether a listing is to take the place of what there is, which must
+// have the tag since.
+func (l Listings) replaces(ctx context.Context, tx db.Tx, id string, r listing.Record, since string) (bool, error) {
+	var tag string
+	var scanned int64
+	err := tx.QueryRowContext(ctx, `SELECT COALESCE(listings.etag, ''), COALESCE(listings.scanned_at, 0)
+		FROM records LEFT JOIN listings ON listings.record_id = records.id WHERE records.id = $1`, id).Scan(&tag, &scanned)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return false, nil // the pipe is gone
+	case err != nil, scanned > microOf(r.Scanned):
+		return false, err
+	case tag != since:
+		return false, listing.ErrReplaced
+	}
+	return true, nil
 }
 
 // Confirm implements [listing.Cache].

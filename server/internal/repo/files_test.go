@@ -41,10 +41,10 @@ func TestListings(t *testing.T) {
 		require.NoError(t, l.Changed(t.Context(), id, at))
 		require.NoError(t, l.Changed(t.Context(), id, at.Add(-time.Hour)), "an earlier one is no news")
 		first := listing.Record{Tag: "t1", View: "v", Seen: at.Add(time.Second), Scanned: at.Add(time.Second), Files: 2, Bytes: 1 << 40, Body: []byte{0, 1, 255}}
-		require.NoError(t, l.Save(t.Context(), id, first))
+		require.NoError(t, l.Save(t.Context(), id, first, listing.Changes{}))
 		late := first
 		late.Tag, late.Scanned = "old", at
-		require.NoError(t, l.Save(t.Context(), id, late), "a replica that is slow")
+		require.NoError(t, l.Save(t.Context(), id, late, listing.Changes{Since: "t1"}), "a replica that is slow")
 		head, err := l.Head(t.Context(), id)
 		require.NoError(t, err)
 		want := first
@@ -61,7 +61,7 @@ func TestListings(t *testing.T) {
 		head, err = l.Head(t.Context(), id)
 		require.NoError(t, err)
 		require.Equal(t, at.Add(time.Minute), head.Scanned)
-		require.NoError(t, l.Save(t.Context(), "gone", first))
+		require.NoError(t, l.Save(t.Context(), "gone", first, listing.Changes{}))
 		require.NoError(t, l.Changed(t.Context(), "gone", at))
 		head, err = l.Head(t.Context(), "gone")
 		require.NoError(t, err)
