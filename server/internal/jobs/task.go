@@ -122,12 +122,18 @@ func Find(ctx context.Context, tx db.Tx, kind Kind, subject string) (State, erro
 	if err != nil {
 		return State{}, err
 	}
+	s := t.state()
+	s.Last, err = lastRun(ctx, tx, kind, subject)
+	return s, err
+}
+
+// state is all but the last run.
+func (t *task) state() State {
 	s := State{Task: t.Task, Running: t.run != "", Failures: int(t.failures)}
 	if t.next != never {
 		s.Next = moment(t.next)
 	}
-	s.Last, err = lastRun(ctx, tx, kind, subject)
-	return s, err
+	return s
 }
 
 // find is load for those who must not meet what is removed.
