@@ -271,7 +271,7 @@ func (s *Scanner) Changed(ctx context.Context, p Pipe) (time.Time, error) {
 		return time.Time{}, err
 	}
 	if p.MaxAge > 0 {
-		_, _ = s.join(p, at) // when too many wait, whoever pulls asks again
+		_, _ = s.join(p, at, true) // when too many wait, whoever pulls asks again
 	}
 	return at, nil
 }

@@ -44,6 +44,21 @@ type flight struct {
 	began time.Time // set when it runs
 	done  chan struct{}
 	err   error // set before done is closed
+
+	kept    bool               // it goes on whoever still waits
+	waiting int                // for it, of those without whom it ends
+	given   bool               // up: nobody waits any more
+	ctx     context.Context    // set when it runs
+	stop    context.CancelFunc // of ctx
+}
+
+// isGiven gives the flight up when nobody wants it, and reports whether it is given up.
+func (f *flight) isGiven() bool {
+	f.given = f.given || !f.kept && f.waiting == 0
+	if f.given && f.stop != nil {
+		f.stop()
+	}
+	return f.given
 }
 
 // An outcome is how the last scan of a pipe in this process ended.
@@ -81,7 +96,7 @@ func (s *Scanner) Close() error {
 // scan waits for a scan that begins after need and sees the pipe as p has it. The
 // scan goes on when ctx ends: others may wait for it, and what it finds is kept.
 func (s *Scanner) scan(ctx context.Context, p Pipe, need time.Time) error {
-	f, err := s.join(p, need)
+	f, err := s.join(p, need, true)
 	if err != nil {
 		return err
 	}
@@ -94,20 +109,35 @@ func (s *Scanner) scan(ctx context.Context, p Pipe, need time.Time) error {
 }
 
 // join returns the scan of a pipe that begins after need: the one at work, the one
-// after it, or a new one.
-func (s *Scanner) join(p Pipe, need time.Time) (*flight, error) {
+// after it, or a new one. One that is kept goes on whoever leaves; the others count in
+// waiting, and call leave.
+func (s *Scanner) join(p Pipe, need time.Time, keep bool) (*flight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, errBusy
 	}
+	f, err := s.after(p, need, keep)
+	switch {
+	case err != nil:
+		return nil, err
+	case keep:
+		f.kept = true
+	default:
+		f.waiting++
+	}
+	return f, nil
+}
+
+// after finds or makes the scan that begins after need; the caller holds the lock.
+func (s *Scanner) after(p Pipe, need time.Time, limited bool) (*flight, error) {
 	f := s.pipes[p.ID]
 	if f == nil {
 		var err error
-		if f, err = s.start(p); err != nil {
+		if f, err = s.start(p, limited); err != nil {
 			return nil, err
 		}
-	} else if f.running != nil && f.running.began.After(need) {
+	} else if f.running != nil && f.running.began.After(need) && !f.running.given {
 		return f.running, nil
 	}
 	if f.next == nil {
@@ -119,9 +149,18 @@ func (s *Scanner) join(p Pipe, need time.Time) (*flight, error) {
 	return f.next, nil
 }
 
+// leave is for who waits no longer for a flight that he does not keep. It reports
+// whether the flight is at work still for that, and ends now.
+func (s *Scanner) leave(f *flight) (ends bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.waiting--
+	return f.stop != nil && f.isGiven()
+}
+
 // start makes the scans of a pipe that has none; the caller holds the lock.
-func (s *Scanner) start(p Pipe) (*flights, error) {
-	if len(s.pipes) >= s.cfg.Scans+s.cfg.Waiting {
+func (s *Scanner) start(p Pipe, limited bool) (*flights, error) {
+	if limited && len(s.pipes) >= s.cfg.Scans+s.cfg.Waiting {
 		return nil, errBusy
 	}
 	f := &flights{}
@@ -156,7 +195,7 @@ func (s *Scanner) finish(id string, f *flights) {
 // another.
 func (s *Scanner) drive(id string, p *flights) {
 	for s.begin(id, p) {
-		view, err := s.safeScan(id, p.running.began)
+		view, err := s.safeScan(p.running.ctx, id, p.running.began)
 		s.end(id, p, view, err)
 	}
 }
@@ -183,6 +222,8 @@ func (s *Scanner) begin(id string, p *flights) bool {
 	defer s.mu.Unlock()
 	p.running, p.next = p.next, nil
 	p.running.began = s.cfg.Now()
+	p.running.ctx, p.running.stop = context.WithTimeout(s.ctx, s.cfg.Time)
+	p.running.isGiven() // then it ends as it begins
 	return true
 }
 
@@ -203,7 +244,8 @@ func (s *Scanner) end(id string, p *flights, view string, err error) {
 	defer s.mu.Unlock()
 	f, now := p.running, s.cfg.Now()
 	p.running = nil
-	if s.ctx.Err() == nil {
+	f.stop()
+	if s.ctx.Err() == nil && !f.given {
 		if len(s.last) >= maxOutcomes {
 			clear(s.last)
 		}
@@ -260,13 +302,14 @@ func (s *Scanner) rests(id string, head Record) time.Duration {
 }
 
 // safeScan keeps a driver that panics from taking the server with it.
-func (s *Scanner) safeScan(id string, began time.Time) (view string, err error) {
+func (s *Scanner) safeScan(ctx context.Context, id string, began time.Time) (view string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Time)
-	defer cancel()
+	if err := ctx.Err(); err != nil { // nobody wants it any more
+		return "", err
+	}
 	return s.look(ctx, id, began)
 }
