@@ -1,11 +1,15 @@
 package d6tpipe
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/d6t/d6tpipe-go/internal/catalog"
 )
 
 // A Schedule says when a server does something by itself: every so often, or at the
@@ -61,11 +65,19 @@ type Run struct {
 	Attempt int `json:"attempt,omitempty"`
 	// Error says why it failed.
 	Error string `json:"error,omitempty"`
-	// Detail is what it did, as its kind tells it: see [MirrorRun].
+	// Detail is what it did, as its kind tells it: see [ScanRun] and [MirrorRun].
 	Detail json.RawMessage `json:"detail,omitempty"`
 	// Owner and Server are for administrators: whose it is, and who does it.
 	Owner  string `json:"owner,omitempty"`
 	Server string `json:"server,omitempty"`
+}
+
+// A ScanRun is the detail of a scan's [Run].
+type ScanRun struct {
+	Files int   `json:"files"`
+	Bytes int64 `json:"bytes"` // all files together
+	// Changed says that the scan has found other files than were known.
+	Changed bool `json:"changed"`
 }
 
 // RunState is how far a run is.
@@ -81,6 +93,57 @@ const (
 
 // An Interval is a time as people write it, 90s, 15m, 12h or 7d. It is text in JSON.
 type Interval time.Duration
+
+// Schedule returns the schedule on which the server scans a pipe, with what has become
+// of it. A pipe that has none is [ErrNotFound].
+func (c *APIClient) Schedule(ctx context.Context, pipe string) (state ScheduleState, err error) {
+	defer explain(&err, "get schedule of pipe", pipe)
+	return c.schedule(ctx, http.MethodGet, pipe, nil)
+}
+
+// SetSchedule has the server scan a pipe by itself, so that its listing, its feed of
+// changes and its webhooks know of files that came past d6tpipe; who administers the
+// pipe may. The first scan, and that after a change of the schedule, is due at once. The
+// error is [ErrInvalid] for a schedule that cannot be meant, and for a pipe whose files
+// the server cannot see, such as those in a folder of somebody's machine.
+func (c *APIClient) SetSchedule(ctx context.Context, pipe string, s Schedule) (state ScheduleState, err error) {
+	defer explain(&err, "set schedule of pipe", pipe)
+	return c.schedule(ctx, http.MethodPut, pipe, &s)
+}
+
+// DeleteSchedule ends what [APIClient.SetSchedule] began, and forgets its runs. The
+// pipe's last listing stays.
+func (c *APIClient) DeleteSchedule(ctx context.Context, pipe string) (err error) {
+	defer explain(&err, "delete schedule of pipe", pipe)
+	_, err = c.schedule(ctx, http.MethodDelete, pipe, nil)
+	return err
+}
+
+func (c *APIClient) schedule(ctx context.Context, method, pipe string, in *Schedule) (state ScheduleState, err error) {
+	if err := checkName("pipe", pipe); err != nil {
+		return state, err
+	}
+	r := request{method: method, url: c.server.url(catalog.Pipes, pipe, "schedule")}
+	if in != nil {
+		if r.body, err = encodeJSON(in); err != nil {
+			return state, err
+		}
+	}
+	raw, err := c.server.send(ctx, r)
+	if err != nil || method == http.MethodDelete {
+		return state, err
+	}
+	if err := decodeJSON(raw, &state); err != nil {
+		return ScheduleState{}, badAnswer(err)
+	}
+	return state, nil
+}
+
+// Schedules returns the schedules of all pipes that the caller may read, by name.
+func (c *APIClient) Schedules(ctx context.Context) (all []ScheduleState, err error) {
+	defer explain(&err, "list schedules", "")
+	return page[ScheduleState](ctx, c.server, c.server.url("schedules"), nil)
+}
 
 // day is what d means: clocks that change are the business of cron expressions.
 const day = 24 * time.Hour
