@@ -10,6 +10,7 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/catalog"
 	"github.com/d6t/d6tpipe-go/internal/jsonfile"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/jobs"
 )
 
 // refs are the names in a record that stand for others, and what says that the server
@@ -313,6 +314,9 @@ func (s *session) delete(ctx context.Context, tx db.Tx, r resource) error {
 		return err
 	}
 	if err := s.forgetManaged(ctx, tx, `id = $1`, x.id); err != nil {
+		return err
+	}
+	if err := jobs.Remove(ctx, tx, jobs.Scan, x.id); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, `DELETE FROM records WHERE id = $1`, x.id); err != nil {

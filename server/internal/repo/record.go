@@ -46,25 +46,30 @@ type ranked struct {
 
 // reachable returns the records of which the caller may read something, by name.
 func (s *session) reachable(ctx context.Context, kind string) (found []ranked, err error) {
-	err = s.o.DB.Query(ctx, func(rows *sql.Rows) error {
-		found = nil
-		at := map[string]int{} // by id
-		for rows.Next() {
-			x := ranked{row: row{kind: kind}}
-			if err := rows.Scan(&x.name, &x.id, &x.shown, &x.sealed, &x.managed, &x.has); err != nil {
-				return err
-			}
-			if i, again := at[x.id]; again {
-				found[i].has = max(found[i].has, x.has)
-				continue
-			}
-			at[x.id] = len(found)
-			found = append(found, x)
-		}
-		return rows.Err()
+	err = s.o.DB.Query(ctx, func(rows *sql.Rows) (err error) {
+		found, err = readRanked(rows, kind)
+		return err
 	}, reachable, s.user.id, s.today(), kind)
-	slices.SortFunc(found, func(a, b ranked) int { return strings.Compare(a.name, b.name) })
 	return found, err
+}
+
+// readRanked reads the rows of the query [reachable], sorted by name.
+func readRanked(rows *sql.Rows, kind string) (found []ranked, err error) {
+	at := map[string]int{} // by id
+	for rows.Next() {
+		x := ranked{row: row{kind: kind}}
+		if err := rows.Scan(&x.name, &x.id, &x.shown, &x.sealed, &x.managed, &x.has); err != nil {
+			return nil, err
+		}
+		if i, again := at[x.id]; again {
+			found[i].has = max(found[i].has, x.has)
+			continue
+		}
+		at[x.id] = len(found)
+		found = append(found, x)
+	}
+	slices.SortFunc(found, func(a, b ranked) int { return strings.Compare(a.name, b.name) })
+	return found, rows.Err()
 }
 
 func (s *session) get(ctx context.Context, tx db.Tx, r resource) (json.RawMessage, error) {

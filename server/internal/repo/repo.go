@@ -77,6 +77,9 @@ type Options struct {
 	Lister Lister
 	// ListingAge is how old a listing may be for those who pull.
 	ListingAge time.Duration
+	// Kick is called when there may be something to do by itself at once, after it was
+	// committed; nil: it is found by and by.
+	Kick func()
 	// Closed keeps strangers from opening accounts.
 	Closed bool
 	// OpenDemo says that everybody knows the password of the account [Demo], so that
@@ -111,6 +114,9 @@ func New(o Options) *Repo {
 	}
 	if o.Seen == nil {
 		o.Seen = func(context.Context, string) {}
+	}
+	if o.Kick == nil {
+		o.Kick = func() {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -103,6 +103,9 @@ func (s *session) Do(ctx context.Context, verb catalog.Verb, path, name string, 
 	if err != nil {
 		return nil, err
 	}
+	if r.isWork() {
+		s.o.Kick()
+	}
 	return out, nil
 }
 

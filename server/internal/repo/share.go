@@ -11,6 +11,7 @@ import (
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/catalog"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/jobs"
 )
 
 // permissions lists what is granted on a record, to those who administer it.
@@ -207,6 +208,9 @@ func give(ctx context.Context, tx db.Tx, x *row, from, to string) error {
 		return nil
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE records SET owner_id = $2 WHERE id = $1`, x.id, to); err != nil {
+		return err
+	}
+	if err := jobs.Give(ctx, tx, jobs.Scan, x.id, to); err != nil {
 		return err
 	}
 	children, err := below(ctx, tx, x.id)
