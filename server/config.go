@@ -62,6 +62,9 @@ type Config struct {
 	// ListingAge is how old a listing of a pipe may be before a pull has it made anew;
 	// 30 s, and never with a negative one: then each pull lists the storage itself.
 	ListingAge time.Duration
+	// Jobs is how many pipes are scanned on their schedules at a time; 2. With a negative
+	// one this server does nothing by itself, and leaves that to others on its database.
+	Jobs int
 	// AuditAge is for how long the audit log and the usage of pipes are kept; 365 days,
 	// and for ever with a negative one.
 	AuditAge time.Duration
@@ -144,6 +147,9 @@ func (c Config) WithDefaults() (Config, error) {
 		c.ListingAge = 30 * time.Second
 	}
 	c.ListingAge = max(c.ListingAge, 0)
+	if c.Jobs == 0 {
+		c.Jobs = 2
+	}
 	if c.AuditAge == 0 {
 		c.AuditAge = 365 * 24 * time.Hour
 	}
