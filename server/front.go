@@ -3,11 +3,13 @@ package server
 import (
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/d6t/d6tpipe-go/server/internal/httpd"
 )
 
 // front is what stands between the network and the handlers.
-func (c Config) front(api, storage http.Handler, checks ...httpd.Check) (*httpd.Server, error) {
+func (c Config) front(metrics *prometheus.Registry, api, storage http.Handler, checks ...httpd.Check) (*httpd.Server, error) {
 	var certificate *httpd.Certificate
 	if c.TLSCert != "" {
 		var err error
@@ -20,6 +22,6 @@ func (c Config) front(api, storage http.Handler, checks ...httpd.Check) (*httpd.
 		TrustedProxies: c.TrustedProxies, MetricsFrom: c.MetricsFrom, NoMetrics: c.MetricsListen != "",
 		ShutdownTimeout: c.ShutdownTimeout, DrainTime: c.DrainTime,
 		Limits: httpd.Limits{Connections: c.MaxConnections, Requests: c.MaxRequests, Transfers: c.MaxTransfers},
-		Log:    c.Log, Version: c.Version,
+		Log:    c.Log, Registry: metrics, Version: c.Version,
 	})
 }

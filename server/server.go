@@ -12,11 +12,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/wire"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
 	"github.com/d6t/d6tpipe-go/server/internal/gateway"
 	"github.com/d6t/d6tpipe-go/server/internal/httpd"
+	"github.com/d6t/d6tpipe-go/server/internal/jobs"
 	"github.com/d6t/d6tpipe-go/server/internal/listing"
 	"github.com/d6t/d6tpipe-go/server/internal/repo"
 	"github.com/d6t/d6tpipe-go/server/internal/vault"
@@ -30,6 +33,7 @@ type Server struct {
 	repo    *repo.Repo
 	storage gateway.Storage
 	scanner *listing.Scanner
+	jobs    *jobs.Jobs // nil: others do it
 	front   *httpd.Server
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -75,13 +79,14 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return fmt.Errorf("storage: %w", err)
 	}
 	s.storage = storage // not before: what comes with an error is no nil interface, and cannot be closed
-	if s.scanner, err = listing.New(listing.Config{Cache: repo.Listings{DB: s.db}, Open: s.openPipe, Log: c.Log}); err != nil {
+	if s.scanner, err = listing.New(listing.Config{Cache: repo.Listings{DB: s.db}, Open: s.openPipe, Scans: max(2, c.Jobs), Log: c.Log}); err != nil {
 		return err
 	}
-	o.Storage, o.Lister, o.ListingAge = managed{s.storage}, s.scanner, c.ListingAge
+	o.Storage, o.Lister, o.ListingAge, o.Kick = managed{s.storage}, s.scanner, c.ListingAge, s.kick
 	*s.repo = *repo.New(o)
 	api := withHost(wire.New(s.repo, wire.Options{Log: c.Log}))
-	s.front, err = c.front(api, s.storageOr(api), httpd.Check{Name: "database", Check: s.db.Ping}, httpd.Check{Name: "storage", Check: s.storage.Healthy},
+	metrics := prometheus.NewRegistry()
+	s.front, err = c.front(metrics, api, s.storageOr(api), httpd.Check{Name: "database", Check: s.db.Ping}, httpd.Check{Name: "storage", Check: s.storage.Healthy},
 		httpd.Check{Name: "key", Check: s.repo.KnowsKey, Advice: repo.KeyAdvice})
 	if err != nil {
 		return err
@@ -90,6 +95,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 		if err := s.openDemo(ctx); err != nil {
 			return err
 		}
+	}
+	if err := s.openJobs(ctx, metrics); err != nil {
+		return err
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
@@ -133,8 +141,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.fro
 func (s *Server) Close() (err error) {
 	s.stop()
 	s.running.Wait()
+	if s.jobs != nil { // before what it works with
+		err = s.jobs.Close()
+	}
 	if s.scanner != nil {
-		err = s.scanner.Close()
+		err = errors.Join(err, s.scanner.Close())
 	}
 	if s.storage != nil {
 		err = errors.Join(err, s.storage.Close())

@@ -1,10 +1,42 @@
 package server
 
-import "github.com/d6t/d6tpipe-go/server/internal/jobs"
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/d6t/d6tpipe-go/server/internal/jobs"
+)
 
 // pools are what this server does by itself: how, and how much of it at a time.
 func (s *Server) pools() map[jobs.Kind]jobs.Pool {
 	return map[jobs.Kind]jobs.Pool{
 		jobs.Scan: {Do: s.scan, Workers: s.config.Jobs, Time: scanTime, Backoff: scanBackoff},
+	}
+}
+
+// openJobs begins to do it, unless that is left to other servers.
+func (s *Server) openJobs(ctx context.Context, metrics prometheus.Registerer) (err error) {
+	if s.config.Jobs < 0 {
+		return nil
+	}
+	s.jobs, err = jobs.Open(ctx, jobs.Config{DB: s.db, Queue: s.config.queue(), Pools: s.pools(), Log: s.config.Log, Registry: metrics})
+	return err
+}
+
+// queue is where what is due waits for a worker: with SQLite a file of its own, which
+// holds nothing that would be missed.
+func (c Config) queue() string {
+	if scheme, _ := schemeOf(c.Database); scheme == "postgres" || scheme == "postgresql" {
+		return c.Database
+	}
+	return filepath.Join(c.Data, "jobs.db")
+}
+
+// kick has what was just asked for begin at once.
+func (s *Server) kick() {
+	if s.jobs != nil {
+		s.jobs.Kick()
 	}
 }
