@@ -43,8 +43,8 @@ const (
 
 // Set makes a task, or changes its owner and schedule. A schedule that is the same
 // goes on as if nothing had been said; another one begins anew, without the wait that
-// failures have earned. What was asked for by [Due] or [Wake] stays asked for. The
-// error is a [*d6tpipe.FieldError] when the schedule cannot be meant.
+// failures have earned. What was asked for by [Due] or [Wake] stays asked for, unless it is
+// paused. The error is a [*d6tpipe.FieldError] when the schedule cannot be meant.
 func Set(ctx context.Context, tx db.Tx, t Task, now time.Time) error {
 	known, err := load(ctx, tx, t.Kind, t.Subject)
 	isNew := errors.Is(err, d6tpipe.ErrNotFound)
@@ -60,6 +60,9 @@ func Set(ctx context.Context, tx db.Tx, t Task, now time.Time) error {
 		err = known.plan(now)
 	case known.Schedule != t.Schedule:
 		known.Schedule, known.notBefore = t.Schedule, 0
+		if t.Schedule.Paused {
+			known.asked, known.urgent = never, false
+		}
 		err = known.plan(now)
 	}
 	if err != nil {
@@ -217,11 +220,12 @@ func (t *task) done() {
 }
 
 // failed is what happens to a task when its run did not, and it is to be left alone for
-// a while: forever, unless it is scheduled or asked for, when that is negative.
+// a while: forever, unless it is scheduled or asked for, when that is negative or the
+// task is paused.
 func (t *task) failed(now time.Time, wait time.Duration) {
 	t.run = ""
 	t.failures++
-	if wait >= 0 && t.scheduled == never {
+	if wait >= 0 && t.scheduled == never && !t.Schedule.Paused {
 		t.asked = min(t.asked, now.UnixMicro()) // nothing else would try it again
 	}
 	if !t.urgent {
