@@ -87,6 +87,20 @@ func (fixedListing) FilesChanged(context.Context, string) (time.Time, error) {
 	return time.Date(2026, 11, 1, 13, 0, 0, 1000, time.UTC), nil
 }
 
+func (fixedListing) Changes(_ context.Context, _ string, q wire.ChangesQuery) (d6tpipe.ChangePage, error) {
+	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	switch q.Cursor {
+	case "":
+		return d6tpipe.ChangePage{Cursor: "1-abc-0-0-1"}, nil
+	case "1-old-0-0-1":
+		return d6tpipe.ChangePage{}, &d6tpipe.StatusError{Status: http.StatusGone, Message: "The change feed has begun anew."}
+	}
+	return d6tpipe.ChangePage{Cursor: "1-abc-1-0-2", More: true, Refused: 1, Stale: "the storage cannot be reached", Changes: []d6tpipe.Change{
+		{Key: "a.csv", Kind: d6tpipe.ChangeModified, File: d6tpipe.File{Key: "a.csv", Size: 3, ModTime: at, Tag: "t2"}, Before: &d6tpipe.File{Key: "a.csv", Size: 2, ModTime: at, Tag: "t1"}},
+		{Key: "b.csv", Kind: d6tpipe.ChangeGone, File: d6tpipe.File{Key: "b.csv"}},
+	}}, nil
+}
+
 // goldenService is the far end of the story.
 func goldenService(t *testing.T) *wiretest.Service {
 	service := wiretest.New(localAPI(t).Backend())
@@ -123,7 +137,7 @@ func answers(bodies ...string) (all []golden) {
 }
 
 // routes are those of the contract.
-var routes = regexp.MustCompile(`^/v1/api/(accounts/([^/]+/)?|(pipes|remotes)/([^/]+/(permissions/)?)?|pipes/[^/]+/(credentials/\?.+|files/(\?refresh=True)?))?$`)
+var routes = regexp.MustCompile(`^/v1/api/(accounts/([^/]+/)?|(pipes|remotes)/([^/]+/(permissions/)?)?|pipes/[^/]+/(credentials/\?.+|files/(\?refresh=True)?|changes/(\?.+)?))?$`)
 
 var story = []step{
 	{name: "register", call: func(ctx context.Context, alice, _ *d6tpipe.APIClient) error {
@@ -431,6 +445,24 @@ var story = []step{
 	}},
 	{name: "list-files-foreign", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, demo, _ *d6tpipe.APIClient) error {
 		_, err := demo.ListFiles(ctx, "listed", false)
+		return err
+	}},
+	{name: "list-changes", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		now, err := bob.ChangeFeed(ctx, "listed", d6tpipe.FeedOptions{})
+		if err != nil || now.Cursor == "" || len(now.Changes) > 0 {
+			return fmt.Errorf("%v, %w", now, err)
+		}
+		page, err := bob.ChangeFeed(ctx, "listed", d6tpipe.FeedOptions{Cursor: now.Cursor, Wait: 30 * time.Second, Limit: 2})
+		return cmpErr(err, "modified a.csv 3 t2 t1; gone b.csv; 1-abc-1-0-2 true 1 the storage cannot be reached",
+			fmt.Sprint(page.Changes[0].Kind, " ", page.Changes[0].Key, " ", page.Changes[0].File.Size, " ", page.Changes[0].File.Tag, " ", page.Changes[0].Before.Tag, "; ",
+				page.Changes[1].Kind, " ", page.Changes[1].Key, "; ", page.Cursor, " ", page.More, " ", page.Refused, " ", page.Stale))
+	}},
+	{name: "list-changes-expired", fail: d6tpipe.ErrCursorExpired, call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {
+		_, err := bob.ChangeFeed(ctx, "listed", d6tpipe.FeedOptions{Cursor: "1-old-0-0-1"})
+		return err
+	}},
+	{name: "list-changes-foreign", fail: d6tpipe.ErrPermission, call: func(ctx context.Context, demo, _ *d6tpipe.APIClient) error {
+		_, err := demo.ChangeFeed(ctx, "listed", d6tpipe.FeedOptions{})
 		return err
 	}},
 	{name: "files-changed", call: func(ctx context.Context, _, bob *d6tpipe.APIClient) error {

@@ -77,8 +77,9 @@ type request struct {
 	method string
 	url    string
 	body   json.RawMessage
-	open   bool  // goes without a token
-	gone   error // what a repeated DELETE meets when an earlier one has done it
+	open   bool          // goes without a token
+	gone   error         // what a repeated DELETE meets when an earlier one has done it
+	wait   time.Duration // for which the server may keep the answer back
 }
 
 // newTransport returns a transport that shares nothing with other clients.
@@ -210,7 +211,7 @@ func (s *server) send(ctx context.Context, r request) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	limited, cancel := context.WithTimeout(ctx, s.limits.Call)
+	limited, cancel := context.WithTimeout(ctx, s.limits.Call+r.wait)
 	defer cancel()
 	for attempt := 0; ; attempt++ {
 		raw, f := s.attempt(limited, r, token)
@@ -280,7 +281,7 @@ var idempotent = []string{http.MethodGet, http.MethodPut, http.MethodPatch, http
 
 // attempt sends r once.
 func (s *server) attempt(ctx context.Context, r request, token Secret) (json.RawMessage, *failure) {
-	ctx, cancel := context.WithTimeout(ctx, s.limits.Attempt)
+	ctx, cancel := context.WithTimeout(ctx, s.limits.Attempt+r.wait)
 	defer cancel()
 	req := s.client.R().SetContext(ctx).SetResponseBodyLimit(s.limits.Answer)
 	if token != "" {

@@ -22,21 +22,27 @@ const (
 	claimLimit  = 50 * time.Minute
 )
 
-// cleanUp removes files of managed pipes that were removed a while ago, and old lines
-// of the audit log.
+// cleanUp removes files of managed pipes that were removed a while ago, old lines of the
+// audit log, and old changes.
 func (s *Server) cleanUp(ctx context.Context) {
 	if err := s.cleanUpOnce(ctx, time.Now().Add(-keepRemoved)); err != nil && ctx.Err() == nil {
 		s.config.Log.Error("files of removed pipes could not be cleaned up", "error", err)
 	}
-	if s.config.AuditAge < 0 {
+	s.forget(ctx, "lines of the audit log", s.config.AuditAge, s.repo.Forget)
+	s.forget(ctx, "changes of files", s.config.ChangesAge, s.repo.ForgetChanges)
+}
+
+// forget drops what is older than an age; a negative one is for ever.
+func (s *Server) forget(ctx context.Context, what string, age time.Duration, drop func(context.Context, time.Time) (int64, error)) {
+	if age < 0 {
 		return
 	}
-	n, err := s.repo.Forget(ctx, time.Now().Add(-s.config.AuditAge))
+	n, err := drop(ctx, time.Now().Add(-age))
 	switch {
 	case err != nil && ctx.Err() == nil:
-		s.config.Log.Error("old lines of the audit log could not be dropped", "error", err)
+		s.config.Log.Error("old "+what+" could not be dropped", "error", err)
 	case n > 0:
-		s.config.Log.Info("dropped old lines of the audit log", "lines", n)
+		s.config.Log.Info("dropped old "+what, "rows", n)
 	}
 }
 

@@ -68,6 +68,10 @@ type Config struct {
 	// AuditAge is for how long the audit log and the usage of pipes are kept; 365 days,
 	// and for ever with a negative one.
 	AuditAge time.Duration
+	// ChangesAge is for how long changes of pipes' files are kept for those who follow
+	// them; 7 days, and for ever with a negative one. Those of one pipe take no more than
+	// 64 MiB.
+	ChangesAge time.Duration
 	// Registration says who may open an account; open.
 	Registration Registration
 	// Message is what users read when they connect.
@@ -152,6 +156,9 @@ func (c Config) WithDefaults() (Config, error) {
 	}
 	if c.AuditAge == 0 {
 		c.AuditAge = 365 * 24 * time.Hour
+	}
+	if c.ChangesAge == 0 {
+		c.ChangesAge = 7 * 24 * time.Hour
 	}
 	if c.ShutdownTimeout == 0 {
 		c.ShutdownTimeout = 30 * time.Second

@@ -29,3 +29,6 @@ func (i interrupted) Remove(ctx context.Context, prefix string) error {
 	}
 	return i.Storage.Remove(ctx, prefix)
 }
+
+// Waiting returns how many requests wait for changes.
+func (s *Server) Waiting() int { return s.waiters.Waiting() }

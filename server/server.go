@@ -34,6 +34,7 @@ type Server struct {
 	storage gateway.Storage
 	scanner *listing.Scanner
 	jobs    *jobs.Jobs // nil: others do it
+	waiters *repo.Waiters
 	front   *httpd.Server
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -61,6 +62,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.db, err = db.Open(ctx, c.databaseURL()); err != nil {
 		return err
 	}
+	s.waiters = repo.NewWaiters(s.db, c.Log)
 	keys, err := c.openKeys(ctx, s.db)
 	if err != nil {
 		return err
@@ -79,10 +81,11 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return fmt.Errorf("storage: %w", err)
 	}
 	s.storage = storage // not before: what comes with an error is no nil interface, and cannot be closed
-	if s.scanner, err = listing.New(listing.Config{Cache: repo.Listings{DB: s.db}, Open: s.openPipe, Scans: max(2, c.Jobs), Log: c.Log}); err != nil {
+	if s.scanner, err = listing.New(listing.Config{Cache: repo.Listings{DB: s.db, Waiters: s.waiters}, Open: s.openPipe, Scans: max(2, c.Jobs), Log: c.Log}); err != nil {
 		return err
 	}
 	o.Storage, o.Lister, o.ListingAge, o.Kick = managed{s.storage}, s.scanner, c.ListingAge, s.kick
+	o.Waiters, o.Rest = s.waiters, httpd.Rest
 	*s.repo = *repo.New(o)
 	api := withHost(wire.New(s.repo, wire.Options{Log: c.Log}))
 	metrics := prometheus.NewRegistry()
@@ -134,13 +137,20 @@ func (s *Server) Handler() http.Handler { return s.front.Handler() }
 // Metrics returns what /metrics shows, for a listener of its own.
 func (s *Server) Metrics() http.Handler { return s.front.Metrics() }
 
-// Serve answers on l until ctx ends and what runs has been finished or cut.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.front.Serve(ctx, l) }
+// Serve answers on l until ctx ends and what runs has been finished or cut. Who waits
+// for changes is told at once to ask again later.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	defer context.AfterFunc(ctx, s.waiters.Close)()
+	return s.front.Serve(ctx, l)
+}
 
 // Close lets go of the database and the storage.
 func (s *Server) Close() (err error) {
 	s.stop()
 	s.running.Wait()
+	if s.waiters != nil {
+		s.waiters.Close()
+	}
 	if s.jobs != nil { // before what it works with
 		err = s.jobs.Close()
 	}

@@ -90,6 +90,7 @@ func (s *serving) listenFlags() *pflag.FlagSet {
 	f.BoolVar(&c.ShareUnfiltered, "share-unfiltered", false, "let owners share children with filters although whoever gets the keys of their storage can read more, as the old cloud did")
 	f.StringVar(&c.Message, "message", "", "`text` that users read when they connect")
 	f.DurationVar(&c.ListingAge, "listing-age", 30*time.Second, "how old a listing may be before a pull has it made anew; a negative one is never")
+	f.DurationVar(&c.ChangesAge, "changes-age", 7*24*time.Hour, "for how long changes of files are kept for who follows them; a negative one is for ever")
 	f.DurationVar(&c.AuditAge, "audit-age", 365*24*time.Hour, "for how long the audit log is kept; a negative one is for ever")
 	f.StringVar(&c.MetricsListen, "metrics-listen", "", "`address` of its own for /metrics (default: on the main one, for --metrics-from)")
 	f.Var((*prefixes)(&c.MetricsFrom), "metrics-from", "address or range that may read /metrics; may be repeated (default: loopback)")

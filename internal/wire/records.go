@@ -42,6 +42,9 @@ func (h *handler) records(w http.ResponseWriter, r *http.Request, path string, r
 	case len(rest) == 2 && rest[1] == "files" && path == catalog.Pipes:
 		t.path, t.name = t.path+"/"+rest[0]+"/files", rest[0]
 		return t.files, allow(w, r, http.MethodGet, http.MethodPost)
+	case len(rest) == 2 && rest[1] == "changes" && path == catalog.Pipes:
+		t.path, t.name = t.path+"/"+rest[0]+"/changes", rest[0]
+		return t.changes, allow(w, r, http.MethodGet)
 	case path == catalog.Pipes:
 		t.path += "/" + rest[0] + "/" + rest[1]
 		return t.work(rest[1], rest[2:])

@@ -24,6 +24,7 @@ var texts = map[int]string{
 	http.StatusForbidden:             "You do not have permission to perform this action.",
 	http.StatusNotFound:              "Not found.",
 	http.StatusConflict:              catalog.Taken,
+	http.StatusGone:                  "The cursor has expired: begin without one.",
 	http.StatusPreconditionFailed:    "Somebody else changed it in the meantime.",
 	http.StatusRequestEntityTooLarge: "The request is too large.",
 	http.StatusTooManyRequests:       "Request was throttled.",

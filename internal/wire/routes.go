@@ -32,7 +32,7 @@ func Routes() []Route {
 	}
 	const pipe, groups, group = "/v1/api/pipes/{name}/", "/v1/api/groups/", "/v1/api/groups/{organisation}/{team}/"
 	return append(routes,
-		Route{get, pipe + "files/"}, Route{post, pipe + "files/"},
+		Route{get, pipe + "files/"}, Route{post, pipe + "files/"}, Route{get, pipe + "changes/"},
 		Route{get, pipe + "credentials/"}, Route{get, pipe + "analytics/"}, Route{post, pipe + "urls/"},
 		Route{get, groups}, Route{post, groups}, Route{get, group}, Route{del, group},
 		Route{get, group + "members/"}, Route{post, group + "members/"},

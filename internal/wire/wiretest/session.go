@@ -74,7 +74,7 @@ func (s *session) Authorize(ctx context.Context, verb catalog.Verb, path, name s
 		name = parts[1]
 	}
 	switch {
-	case verb == catalog.Get && (len(parts) == 1 || parts[2] == "credentials" || parts[2] == "files"):
+	case verb == catalog.Get && (len(parts) == 1 || parts[2] == "credentials" || parts[2] == "files" || parts[2] == "changes"):
 		need = d6tpipe.RoleRead
 	case len(parts) == 3 && parts[2] == "files":
 		need = d6tpipe.RoleWrite
@@ -111,6 +111,15 @@ func (s *session) FilesChanged(ctx context.Context, pipe string) (time.Time, err
 		return time.Time{}, d6tpipe.ErrNotFound
 	}
 	return s.files.FilesChanged(ctx, pipe)
+}
+
+// Changes implements [wire.Feed], as far as who keeps listings does.
+func (s *session) Changes(ctx context.Context, pipe string, q wire.ChangesQuery) (d6tpipe.ChangePage, error) {
+	f, ok := s.files.(wire.Feed)
+	if !ok {
+		return d6tpipe.ChangePage{}, d6tpipe.ErrNotFound
+	}
+	return f.Changes(ctx, pipe, q)
 }
 
 // List leaves out what the user may not read.

@@ -30,13 +30,46 @@ func (s *Server) overload(next http.Handler) http.Handler {
 		}
 		select {
 		case slots <- struct{}{}:
-			defer func() { <-slots }()
+			q := requestOf(r.Context())
+			q.slots = slots
+			defer q.release()
 			next.ServeHTTP(w, r)
 		default:
 			s.metrics.refused.WithLabelValues("requests").Inc()
 			busy(w, r)
 		}
 	})
+}
+
+// Rest lets another request have the place of the one that ctx belongs to, which waits
+// for something that takes a while. Resume takes a place again, and waits for one: the
+// error is that of the context that ends before. Until then the request is not to do
+// anything.
+func Rest(ctx context.Context) (resume func(context.Context) error) {
+	q := requestOf(ctx)
+	if q == nil || q.slots == nil {
+		return func(context.Context) error { return nil }
+	}
+	q.release()
+	return q.resume
+}
+
+// release gives the place back, if the request has it.
+func (q *request) release() {
+	if !q.resting {
+		<-q.slots
+	}
+	q.resting = true
+}
+
+func (q *request) resume(ctx context.Context) error {
+	select {
+	case q.slots <- struct{}{}:
+		q.resting = false
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func busy(w http.ResponseWriter, r *http.Request) {

@@ -71,6 +71,7 @@ func TestOpenAPISeesFaults(t *testing.T) {
 		"Permission": {`{"username":"a","role":"read"}`, `{"username":"a","role":"owner"}`},
 		"Token":      {`{"token":"x"}`, `{}`},
 		"Problem":    {`{"name":["This field must be unique."]}`, `{"detail":["x"]}`},
+		"Changes":    {`{"changes":[{"key":"a","kind":"gone","file":{"key":"a","size":0,"modified_at":"0001-01-01T00:00:00Z"}}],"cursor":"c","more":false}`, `{"changes":[{"key":"a","kind":"lost","file":{}}],"cursor":"c","more":false}`},
 		"Files":      {`{"scanned_at":"2026-11-25T12:00:00Z","complete":true,"files":[{"key":"a","size":1}]}`, `{"complete":true,"files":[]}`},
 	} {
 		for i, body := range bodies {

@@ -20,6 +20,9 @@ type request struct {
 	https bool
 	bare  bool // came straight from the peer: no proxy, known or not, says otherwise
 
+	slots   chan struct{} // where the request has its place; nil is nowhere
+	resting bool          // it has let another one have it
+
 	mu   sync.Mutex
 	user string
 }

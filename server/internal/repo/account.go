@@ -191,7 +191,7 @@ func (r *Repo) rehash(ctx context.Context, u user, old, password string) error {
 
 // Open returns the session of a token's holder.
 func (r *Repo) Open(ctx context.Context, token string) (wire.Session, error) {
-	s := &session{Repo: r}
+	s := &session{Repo: r, token: token}
 	if token == "" {
 		return s, nil
 	}

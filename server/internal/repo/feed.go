@@ -285,11 +285,11 @@ const forgetPage = 200
 
 // ForgetChanges drops the changes that were seen before a time, and returns how many
 // rows those were.
-func (r *Repo) ForgetChanges(ctx context.Context, before int64) (n int64, err error) {
+func (r *Repo) ForgetChanges(ctx context.Context, before time.Time) (n int64, err error) {
 	for {
 		some := int64(0)
 		err := r.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) (err error) {
-			some, err = forgetSome(ctx, tx, before)
+			some, err = forgetSome(ctx, tx, before.UnixMicro())
 			return err
 		})
 		n += some

@@ -17,7 +17,7 @@ import (
 )
 
 // idOf is the id of a pipe's record.
-func idOf(t *testing.T, d *db.DB, name string) (id string) {
+func idOf(t testing.TB, d *db.DB, name string) (id string) {
 	t.Helper()
 	require.NoError(t, d.Read(t.Context(), func(ctx context.Context, tx db.Tx) error {
 		return tx.QueryRowContext(ctx, `SELECT id FROM records WHERE kind = 'pipes' AND name = $1`, name).Scan(&id)

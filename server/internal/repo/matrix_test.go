@@ -91,6 +91,8 @@ var recordRoutes = []struct {
 	{"GET", "credentials/?role=write", "", mWrite, false, "pipes", 200},
 	{"GET", "files/", "", mRead, false, "pipes", 404},
 	{"POST", "files/", "", mWrite, true, "pipes", 404},
+	{"GET", "changes/", "", mRead, false, "pipes", 404},
+	{"GET", "changes/?cursor=x&wait=1s", "", mRead, false, "pipes", 404},
 	{"GET", "analytics/", "", mAdmin, false, "pipes", 200},
 	{"PATCH", "owner/", `{"username":""}`, mOwner, true, "pipes remotes", 400},
 	{"POST", "urls/", `{"keys":[]}`, mRead, false, "pipes", 400},

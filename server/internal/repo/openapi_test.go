@@ -59,7 +59,9 @@ func service(t *testing.T) wire.Service {
 	hasher, err := vault.NewHasher(vault.HasherOptions{Cost: vault.Cost{Memory: 8, Passes: 1, Lanes: 1}})
 	require.NoError(t, err)
 	var r *repo.Repo
-	scanner, err := listing.New(listing.Config{Cache: listing.NewMemory(), Open: func(ctx context.Context, id string) (listing.Source, error) {
+	waiters := repo.NewWaiters(d, nil)
+	t.Cleanup(waiters.Close)
+	scanner, err := listing.New(listing.Config{Cache: repo.Listings{DB: d, Waiters: waiters}, Open: func(ctx context.Context, id string) (listing.Source, error) {
 		store := mem.New()
 		store.Plant("a.csv", []byte("a"))
 		where, err := r.Where(ctx, id)
@@ -69,7 +71,7 @@ func service(t *testing.T) wire.Service {
 	t.Cleanup(func() { require.NoError(t, scanner.Close()) })
 	r = repo.New(repo.Options{
 		DB: d, Keys: newKeys(t, d), Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{Registrations: -1}),
-		Lister: scanner, ListingAge: time.Minute, Storage: noBucket{},
+		Lister: scanner, Waiters: waiters, ListingAge: time.Minute, Storage: noBucket{},
 	})
 	return r
 }
@@ -162,6 +164,12 @@ alice GET pipes/own/files/
 alice GET pipes/free/files/
 alice POST pipes/free/files/
 bob POST pipes/own/files/
+alice GET pipes/own/changes/
+alice GET pipes/free/changes/?limit=1000
+alice GET pipes/free/changes/?cursor=x
+alice GET pipes/free/changes/?cursor=1-abc-0-0-0
+alice GET pipes/free/changes/?wait=x
+- GET pipes/free/changes/
 alice POST pipes/free/urls/ {"method":"PUT","keys":["a.csv","b/c.csv"]}
 alice POST pipes/free/urls/ {"keys":[]}
 alice POST pipes/free/urls/ {"requests":[{"method":"PUT","key":"a.csv","query":{"uploadId":"x","partNumber":"1"},"headers":{"x-amz-checksum-crc64nvme":"x"}},{"method":"GET","key":"refused"}]}

@@ -80,6 +80,11 @@ type Options struct {
 	// Kick is called when there may be something to do by itself at once, after it was
 	// committed; nil: it is found by and by.
 	Kick func()
+	// Waiters wait for changes; nil: the feed is not told.
+	Waiters *Waiters
+	// Rest lets others have the place of a request that waits, until it resumes; nil does
+	// nothing.
+	Rest func(ctx context.Context) (resume func(context.Context) error)
 	// Closed keeps strangers from opening accounts.
 	Closed bool
 	// OpenDemo says that everybody knows the password of the account [Demo], so that
@@ -117,6 +122,11 @@ func New(o Options) *Repo {
 	}
 	if o.Kick == nil {
 		o.Kick = func() {}
+	}
+	if o.Rest == nil {
+		o.Rest = func(context.Context) func(context.Context) error {
+			return func(context.Context) error { return nil }
+		}
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -14,7 +14,8 @@ import (
 // A session is the service as one user sees it.
 type session struct {
 	*Repo
-	user user
+	user  user
+	token string // "" is anybody's
 }
 
 var _ wire.Session = (*session)(nil)

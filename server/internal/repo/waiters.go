@@ -279,3 +279,13 @@ func (w *Waiters) compare(records []string, ends map[string]feed.Cursor) {
 		}
 	}
 }
+
+// Waiting returns how many requests wait for feeds to grow.
+func (w *Waiters) Waiting() (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, all := range w.feeds {
+		n += len(all)
+	}
+	return n
+}
