@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/d6t/d6tpipe-go"
 )
@@ -120,4 +125,51 @@ func ExampleCredentials() {
 	// Output:
 	// map[aws_access_key_id:*** aws_secret_access_key:***]
 	// ***
+}
+
+// A receiver of webhooks checks the signature before it believes anything, and
+// processes each message once.
+func ExampleVerifyWebhook() {
+	secrets := []d6tpipe.Secret{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"} // from where the program keeps its secrets
+	clock := func() time.Time { return time.Unix(1795687200, 0) }         // time.Now
+	done := map[string]bool{}                                             // a table of the database
+	receiver := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+		if err != nil {
+			http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+			return
+		}
+		event, err := d6tpipe.VerifyWebhook(secrets, r.Header, body, clock())
+		if err != nil {
+			http.Error(w, "not verified", http.StatusUnauthorized)
+			return
+		}
+		if done[event.ID] || event.Type != d6tpipe.WebhookPipeChanged {
+			return // 200: it has arrived
+		}
+		changed, err := event.Changed()
+		if err != nil {
+			http.Error(w, "not understood", http.StatusBadRequest)
+			return
+		}
+		for _, c := range changed.Changes {
+			fmt.Println(changed.Pipe, c.Kind, c.Key)
+		}
+		done[event.ID] = true
+	})
+
+	for range 2 { // the answer to the first was lost
+		request := httptest.NewRequest(http.MethodPost, "/hook", strings.NewReader(
+			`{"type":"pipe.changed","timestamp":"2026-11-26T10:00:00Z","data":{"pipe":"sales","changes":[{"key":"2026-11.csv","kind":"new","file":{"key":"2026-11.csv","size":12}}],"total":1,"more":false,"cursor":"1-x-1-0-1"}}`))
+		request.Header.Set("webhook-id", "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W")
+		request.Header.Set("webhook-timestamp", "1795687200")
+		request.Header.Set("webhook-signature", "v1,RJSRmMXubD0WBxEITMzEMwQrGeOO53qEdiPlsum+Hqs=")
+		answer := httptest.NewRecorder()
+		receiver.ServeHTTP(answer, request)
+		fmt.Println(answer.Code)
+	}
+	// Output:
+	// sales new 2026-11.csv
+	// 200
+	// 200
 }

@@ -47,7 +47,7 @@ func NewSecret() string {
 // libraries. The error is [ErrSecret], without the secret.
 func ParseSecret(text string) ([]byte, error) {
 	key, err := base64.StdEncoding.Strict().DecodeString(strings.TrimPrefix(text, prefix))
-	if err != nil || len(key) < minSecret || len(key) > maxSecret {
+	if err != nil || strings.ContainsAny(text, "\r\n") || len(key) < minSecret || len(key) > maxSecret {
 		return nil, ErrSecret
 	}
 	return key, nil

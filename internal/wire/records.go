@@ -69,7 +69,7 @@ func (t target) work(what string, rest []string) (call, error) {
 		return t.page("before", "limit"), allow(t.w, t.r, http.MethodGet)
 	case len(rest) == 2 && rest[1] == "test":
 		t.path += "/" + rest[0] + "/test"
-		return t.collection, allow(t.w, t.r, http.MethodPost)
+		return t.try, allow(t.w, t.r, http.MethodPost)
 	}
 	return nil, d6tpipe.ErrNotFound
 }
@@ -93,6 +93,11 @@ func (h *handler) mirrors(w http.ResponseWriter, r *http.Request, rest []string)
 		return t.page("before", "limit"), allow(w, r, http.MethodGet, http.MethodPost)
 	}
 	return nil, d6tpipe.ErrNotFound
+}
+
+// try looks at no body, either, and answers with what came of it.
+func (t target) try(ctx context.Context) (answer, error) {
+	return t.bare(ctx, catalog.Create, nil, http.StatusOK)
 }
 
 // runNow looks at no body: the request says all.

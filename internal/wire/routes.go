@@ -5,8 +5,8 @@ import "net/http"
 // A Route is a method and the paths that it is for.
 type Route struct {
 	Method string
-	// Path ends in a slash; {name}, {username}, {organisation} and {team} stand for one
-	// segment.
+	// Path ends in a slash; {name}, {id}, {username}, {organisation} and {team} stand for
+	// one segment.
 	Path string
 }
 
@@ -30,10 +30,13 @@ func Routes() []Route {
 			Route{patch, record + "owner/"},
 		)
 	}
+	const hooks, hook = "/v1/api/pipes/{name}/webhooks/", "/v1/api/pipes/{name}/webhooks/{id}/"
 	const pipe, groups, group = "/v1/api/pipes/{name}/", "/v1/api/groups/", "/v1/api/groups/{organisation}/{team}/"
 	return append(routes,
 		Route{get, pipe + "files/"}, Route{post, pipe + "files/"}, Route{get, pipe + "changes/"},
 		Route{get, pipe + "credentials/"}, Route{get, pipe + "analytics/"}, Route{post, pipe + "urls/"},
+		Route{get, hooks}, Route{post, hooks}, Route{get, hook}, Route{patch, hook}, Route{del, hook},
+		Route{get, hook + "deliveries/"}, Route{post, hook + "test/"},
 		Route{get, groups}, Route{post, groups}, Route{get, group}, Route{del, group},
 		Route{get, group + "members/"}, Route{post, group + "members/"},
 		Route{get, "/v1/api/audit/"},

@@ -103,7 +103,7 @@ func TestRoutes(t *testing.T) {
 		allowed[r.Path] = append(allowed[r.Path], r.Method)
 	}
 	for path, methods := range allowed {
-		w := say(t, h, "LINK", strings.NewReplacer("{name}", "a", "{username}", "me", "{organisation}", "a", "{team}", "b").Replace(path), "")
+		w := say(t, h, "LINK", strings.NewReplacer("{name}", "a", "{id}", "b", "{username}", "me", "{organisation}", "a", "{team}", "b").Replace(path), "")
 		require.Equal(t, 405, w.Code, path)
 		require.Equal(t, strings.Join(methods, ", "), w.Header().Get("Allow"), path)
 	}

@@ -49,6 +49,7 @@ var tables = []table{
 	{"audit", 1}, {"usage", 3}, {"listings", 1}, {"meta", 1},
 	{"feeds", 1}, {"changes", 2},
 	{"tasks", 2}, {"runs", 1},
+	{"webhooks", 1}, {"deliveries", 1},
 }
 
 // header is the first line of a backup.

@@ -208,12 +208,16 @@ func (r *Repo) Open(ctx context.Context, token string) (wire.Session, error) {
 	return s, nil
 }
 
-// WhoAmI returns the caller's name.
-func (s *session) WhoAmI(context.Context) (json.RawMessage, error) {
+// WhoAmI returns the caller's name, and what the server has to tell.
+func (s *session) WhoAmI(ctx context.Context) (json.RawMessage, error) {
 	if !s.user.isKnown() {
 		return nil, d6tpipe.ErrUnauthorized
 	}
-	return json.Marshal(d6tpipe.User{Username: s.user.name, Message: s.o.Message})
+	message, err := s.messageFor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(d6tpipe.User{Username: s.user.name, Message: message})
 }
 
 // Unregister closes the caller's account and removes what it owns.
@@ -223,6 +227,9 @@ func (s *session) Unregister(ctx context.Context, username string) error {
 	}
 	return s.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
 		if err := s.forgetManaged(ctx, tx, `owner_id = $1`, s.user.id); err != nil {
+			return err
+		}
+		if err := removeHooks(ctx, tx, `r.owner_id = $1`, s.user.id); err != nil {
 			return err
 		}
 		for _, query := range []string{

@@ -79,7 +79,7 @@ func (p pageQuery) cursor() (at int64, id string, err error) {
 	}
 	first, id, _ := strings.Cut(p.before, "-")
 	if at, err = strconv.ParseInt(first, 10, 64); err != nil {
-		err = &d6tpipe.FieldError{Field: "before", Reason: "This is no line of the audit log, nor a time in microseconds since 1970."}
+		err = &d6tpipe.FieldError{Field: "before", Reason: "This is no line of the list, nor a time in microseconds since 1970."}
 	}
 	return at, id, err
 }

@@ -111,7 +111,7 @@ func (s *session) adopt(ctx context.Context, tx db.Tx, verb catalog.Verb, x, up 
 		if has, err := s.rank(ctx, tx, x.id); err != nil || has < owns {
 			return errors.Join(err, refusal(403, fmt.Sprintf("Only its owner can put %s below %s, which is somebody else's.", x.name, up.name)))
 		}
-		if err := give(ctx, tx, x, x.owner, up.owner); err != nil {
+		if err := s.give(ctx, tx, x, x.owner, up.owner); err != nil {
 			return err
 		}
 	}
@@ -317,6 +317,9 @@ func (s *session) delete(ctx context.Context, tx db.Tx, r resource) error {
 		return err
 	}
 	if err := jobs.Remove(ctx, tx, jobs.Scan, x.id); err != nil {
+		return err
+	}
+	if err := removeHooks(ctx, tx, `r.id = $1`, x.id); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, `DELETE FROM records WHERE id = $1`, x.id); err != nil {

@@ -96,6 +96,13 @@ var recordRoutes = []struct {
 	{"GET", "analytics/", "", mAdmin, false, "pipes", 200},
 	{"PATCH", "owner/", `{"username":""}`, mOwner, true, "pipes remotes", 400},
 	{"POST", "urls/", `{"keys":[]}`, mRead, false, "pipes", 400},
+	{"GET", "webhooks/", "", mAdmin, false, "pipes", 200},
+	{"POST", "webhooks/", `{"url":"ftp://example.com/"}`, mAdmin, true, "pipes", 400},
+	{"GET", "webhooks/missing/", "", mAdmin, false, "pipes", 404},
+	{"PATCH", "webhooks/missing/", "{}", mAdmin, true, "pipes", 404},
+	{"DELETE", "webhooks/missing/", "", mAdmin, true, "pipes", 404},
+	{"GET", "webhooks/missing/deliveries/", "", mAdmin, false, "pipes", 404},
+	{"POST", "webhooks/missing/test/", "", mAdmin, true, "pipes", 404},
 }
 
 // TestAuthorisation asks every route as every actor on every relation.
@@ -124,7 +131,7 @@ func TestAuthorisation(t *testing.T) {
 				}
 				for form, header := range headers(tokens[a.name], a.name) {
 					cells++
-					asked[routeOf(r.method, rel.kind+"/{name}/"+r.path)] = true
+					asked[routeOf(r.method, rel.kind+"/{name}/"+strings.Replace(r.path, "missing", "{id}", 1))] = true
 					if want == r.ok {
 						allowed++
 					}

@@ -29,11 +29,11 @@ func TestOpenAPIAnswers(t *testing.T) {
 	s, err := httpd.New(httpd.Config{API: wire.New(service(t), wire.Options{})})
 	require.NoError(t, err)
 	tokens := map[string]string{"nobody": "of-nobody"}
-	doc, done := document(t), map[wire.Route]bool{}
+	doc, done, hook := document(t), map[wire.Route]bool{}, ""
 	for _, line := range strings.Split(strings.TrimSpace(answersStory), "\n") {
 		who, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		method, rest, _ := strings.Cut(rest, " ")
-		path, body, _ := strings.Cut(rest, " ")
+		path, body, _ := strings.Cut(strings.ReplaceAll(rest, "$HOOK", hook), " ")
 		r := httptest.NewRequest(method, "/v1/api/"+path, strings.NewReader(body))
 		if who != "-" {
 			r.Header.Set("Authorization", "Token "+tokens[who])
@@ -42,6 +42,10 @@ func TestOpenAPIAnswers(t *testing.T) {
 		var said struct{ Username, Token string }
 		if json.Unmarshal([]byte(body), &said) == nil && json.Unmarshal(w.Body.Bytes(), &said) == nil && said.Token != "" {
 			tokens[cmp.Or(said.Username, who)] = said.Token
+		}
+		var made struct{ ID, Secret string }
+		if json.Unmarshal(w.Body.Bytes(), &made) == nil && made.Secret != "" {
+			hook = made.ID
 		}
 		route := templateOf(t, method, r.URL.Path)
 		checkAnswer(t, doc, route, w, line)
@@ -71,7 +75,7 @@ func service(t *testing.T) wire.Service {
 	t.Cleanup(func() { require.NoError(t, scanner.Close()) })
 	r = repo.New(repo.Options{
 		DB: d, Keys: newKeys(t, d), Hasher: hasher, Throttle: vault.NewThrottle(vault.ThrottleOptions{Registrations: -1}),
-		Lister: scanner, Waiters: waiters, ListingAge: time.Minute, Storage: noBucket{},
+		Lister: scanner, Waiters: waiters, ListingAge: time.Minute, Storage: noBucket{}, Hooks: localHooks(t),
 	})
 	return r
 }
@@ -176,6 +180,25 @@ alice POST pipes/free/urls/ {"requests":[{"method":"PUT","key":"a.csv","query":{
 alice POST pipes/free/urls/ {"requests":[]}
 alice POST pipes/free/urls/ {"requests":[{"method":"GET","key":"a"}],"keys":["a"]}
 alice POST pipes/own/urls/ {"keys":["a.csv"]}
+alice GET pipes/own/webhooks/
+alice POST pipes/own/webhooks/ {"url":"http://127.0.0.1:1/hook","kinds":["new"],"include":"*.csv","description":"the loader"}
+alice POST pipes/own/webhooks/ {"url":"https://user:secret@example.com/"}
+alice POST pipes/own/webhooks/ {"url":"http://10.0.0.1/"}
+alice POST pipes/own/webhooks/ {"url":1}
+bob POST pipes/own/webhooks/ {"url":"https://example.com/"}
+- GET pipes/own/webhooks/
+alice GET pipes/own/webhooks/
+alice GET pipes/own/webhooks/$HOOK/
+alice GET pipes/own/webhooks/missing/
+alice PATCH pipes/own/webhooks/$HOOK/ {"rotate":true,"paused":true}
+alice PATCH pipes/own/webhooks/$HOOK/ {"kinds":["old"]}
+alice PATCH pipes/own/webhooks/$HOOK/ {"enable":true,"paused":false}
+alice POST pipes/own/webhooks/$HOOK/test/
+bob POST pipes/own/webhooks/$HOOK/test/
+alice GET pipes/own/webhooks/$HOOK/deliveries/
+alice GET pipes/own/webhooks/$HOOK/deliveries/?limit=0
+alice DELETE pipes/own/webhooks/$HOOK/
+alice DELETE pipes/own/webhooks/$HOOK/
 alice POST groups/ {"name":"acme/data"}
 alice POST groups/ {"name":"acme/data"}
 alice POST groups/ {"name":"acme"}

@@ -15,6 +15,7 @@ import (
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/wire"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/hook"
 	"github.com/d6t/d6tpipe-go/server/internal/listing"
 	"github.com/d6t/d6tpipe-go/server/internal/vault"
 )
@@ -75,6 +76,8 @@ type Options struct {
 	Storage  Storage // nil: there are no managed pipes
 	// Lister keeps listings of pipes; nil: there are none.
 	Lister Lister
+	// Hooks sends to webhooks; nil: there are none.
+	Hooks *hook.Sender
 	// ListingAge is how old a listing may be for those who pull.
 	ListingAge time.Duration
 	// Kick is called when there may be something to do by itself at once, after it was

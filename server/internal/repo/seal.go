@@ -136,6 +136,8 @@ var allSealed = []resealed{
 		`UPDATE users SET token_sealed = $3 WHERE id = $1 AND token_sealed = $2`, tokenPlace},
 	{`SELECT id, sealed FROM records WHERE sealed <> '' AND id > $1 ORDER BY id LIMIT $2`,
 		`UPDATE records SET sealed = $3 WHERE id = $1 AND sealed = $2`, secretsPlace},
+	{`SELECT id, sealed FROM webhooks WHERE id > $1 ORDER BY id LIMIT $2`,
+		`UPDATE webhooks SET sealed = $3 WHERE id = $1 AND sealed = $2`, hookPlace},
 	{`SELECT key, value FROM meta WHERE key = '` + masterKey + `' AND key > $1 ORDER BY key LIMIT $2`,
 		`UPDATE meta SET value = $3 WHERE key = $1 AND value = $2`, func(string) vault.Place { return masterPlace() }},
 }

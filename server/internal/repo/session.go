@@ -81,6 +81,10 @@ func (s *session) Do(ctx context.Context, verb catalog.Verb, path, name string, 
 		return s.credentials(ctx, r.name, in)
 	case r.kind == catalog.Pipes && r.sub == "urls":
 		return s.urls(ctx, r.name, in)
+	case r.sub == "webhooks" && r.act == "test":
+		return s.testHook(ctx, r)
+	case r.sub == "webhooks" && (verb == catalog.Create || verb == catalog.Update):
+		return s.changeHook(ctx, verb, r, in)
 	case r.kind == "groups" && verb == catalog.Get:
 		err = s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
 			out, err = s.team(ctx, tx, r.name)

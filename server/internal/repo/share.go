@@ -193,7 +193,7 @@ func (s *session) transfer(ctx context.Context, tx db.Tx, r resource, in json.Ra
 			return nil, err
 		}
 	}
-	if err := give(ctx, tx, x, x.owner, id); err != nil {
+	if err := s.give(ctx, tx, x, x.owner, id); err != nil {
 		return nil, err
 	}
 	if err := s.note(ctx, tx, s.user, event{action: "transfer", kind: x.kind, name: x.name, record: x.id, owner: x.owner, detail: "to " + to.Username}); err != nil {
@@ -203,7 +203,7 @@ func (s *session) transfer(ctx context.Context, tx db.Tx, r resource, in json.Ra
 }
 
 // give makes a record another one's, with all below it that was the old owner's.
-func give(ctx context.Context, tx db.Tx, x *row, from, to string) error {
+func (r *Repo) give(ctx context.Context, tx db.Tx, x *row, from, to string) error {
 	if x.owner != from {
 		return nil
 	}
@@ -213,12 +213,15 @@ func give(ctx context.Context, tx db.Tx, x *row, from, to string) error {
 	if err := jobs.Give(ctx, tx, jobs.Scan, x.id, to); err != nil {
 		return err
 	}
+	if err := giveHooks(ctx, tx, x.id, to, r.o.Now()); err != nil {
+		return err
+	}
 	children, err := below(ctx, tx, x.id)
 	if err != nil || x.kind == catalog.Remotes { // the pipes on a remote may be anybody's
 		return err
 	}
 	for _, child := range children {
-		if err := give(ctx, tx, child, from, to); err != nil {
+		if err := r.give(ctx, tx, child, from, to); err != nil {
 			return err
 		}
 	}
