@@ -13,7 +13,8 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/catalog"
 )
 
-// A Record is what a [Collection] holds: [RemoteSettings] or [PipeSettings].
+// A Record is what a [Collection] holds: [RemoteSettings], [PipeSettings] or
+// [MirrorSettings].
 type Record interface {
 	// Validate reports the first field that is malformed, as a [*FieldError].
 	Validate() error

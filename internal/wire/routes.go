@@ -31,6 +31,7 @@ func Routes() []Route {
 		)
 	}
 	const hooks, hook = "/v1/api/pipes/{name}/webhooks/", "/v1/api/pipes/{name}/webhooks/{id}/"
+	const mirrors, mirror = "/v1/api/mirrors/", "/v1/api/mirrors/{name}/"
 	const pipe, groups, group = "/v1/api/pipes/{name}/", "/v1/api/groups/", "/v1/api/groups/{organisation}/{team}/"
 	return append(routes,
 		Route{get, pipe + "files/"}, Route{post, pipe + "files/"}, Route{get, pipe + "changes/"},
@@ -40,5 +41,8 @@ func Routes() []Route {
 		Route{get, groups}, Route{post, groups}, Route{get, group}, Route{del, group},
 		Route{get, group + "members/"}, Route{post, group + "members/"},
 		Route{get, "/v1/api/audit/"},
+		Route{get, mirrors}, Route{post, mirrors},
+		Route{get, mirror}, Route{put, mirror}, Route{patch, mirror}, Route{del, mirror},
+		Route{get, mirror + "runs/"}, Route{post, mirror + "runs/"},
 	)
 }

@@ -50,6 +50,7 @@ var tables = []table{
 	{"feeds", 1}, {"changes", 2},
 	{"tasks", 2}, {"runs", 1},
 	{"webhooks", 1}, {"deliveries", 1},
+	{"mirrors", 1}, {"mirror_memory", 1},
 }
 
 // header is the first line of a backup.

@@ -42,34 +42,55 @@ func (s *session) FilesChanged(ctx context.Context, name string) (time.Time, err
 	return s.o.Lister.Changed(ctx, p)
 }
 
-// listed looks up a pipe whose files are listed. The server looks with the credentials
-// of the remote, so that the caller must have a right to these, too.
+// listed looks up a pipe whose files are listed.
 func (s *session) listed(ctx context.Context, name string, role d6tpipe.Role) (p listing.Pipe, err error) {
 	if s.o.Lister == nil {
 		return p, d6tpipe.ErrNotFound
 	}
-	h, err := s.handout(ctx, name, role)
+	var h handout
+	err = s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) error {
+		x, _, err := s.need(ctx, tx, catalog.Pipes, name, ranks[role])
+		if err == nil {
+			h, err = s.usable(ctx, tx, x, role)
+		}
+		return err
+	})
 	if err != nil {
 		return p, err
 	}
-	if up := h.family[h.row.parent]; up != nil && up.kind == catalog.Remotes {
-		err := s.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) error {
-			has, err := s.rank(ctx, tx, up.id)
-			if err == nil && has < ranks[role] {
-				err = d6tpipe.ErrPermission
-			}
-			return err
-		})
-		if err != nil {
-			return p, err
+	if err := h.read(); err != nil {
+		return p, err
+	}
+	place, err := s.whereabouts(ctx, h, d6tpipe.RoleRead)
+	if err != nil {
+		return p, err
+	}
+	p, err = s.listedAs(place)
+	p.Account = cmp.Or(s.user.id, "nobody")
+	return p, err
+}
+
+// listedAs is a pipe as the lister wants it.
+func (r *Repo) listedAs(w Whereabouts) (listing.Pipe, error) {
+	view, err := listing.View(w.Storage)
+	return listing.Pipe{ID: w.Record, View: view, MaxAge: r.o.ListingAge}, err
+}
+
+// usable looks up a pipe of which the server opens the storage for the caller, who may
+// do with the pipe what role says. The server does so with the credentials of the
+// remote, so that the caller must have a right to these, too.
+func (s *session) usable(ctx context.Context, tx db.Tx, x *row, role d6tpipe.Role) (h handout, err error) {
+	h = handout{row: x, family: family{}}
+	if err := h.family.add(ctx, tx, x); err != nil {
+		return h, err
+	}
+	if up := h.family[x.parent]; up != nil && up.kind == catalog.Remotes {
+		has, err := s.rank(ctx, tx, up.id)
+		if err != nil || has < ranks[role] {
+			return h, cmp.Or(err, d6tpipe.ErrPermission)
 		}
 	}
-	place, err := s.whereabouts(ctx, h)
-	if err != nil {
-		return p, err
-	}
-	view, err := listing.View(place.Storage)
-	return listing.Pipe{ID: h.row.id, View: view, MaxAge: s.o.ListingAge, Account: cmp.Or(s.user.id, "nobody")}, err
+	return h, nil
 }
 
 // onlyReads reports whether somebody who may read a pipe may not write to it.
@@ -88,17 +109,20 @@ func (s *session) onlyReads(ctx context.Context, name string) (bool, error) {
 // credentials: who opens them makes some for the grant.
 type Whereabouts struct {
 	d6tpipe.Storage
+	Record  string // the id of the pipe's
 	Managed bool
 	Grant   Grant
 }
 
-// whereabouts are where the files of a pipe lie that was looked up.
-func (r *Repo) whereabouts(ctx context.Context, h handout) (w Whereabouts, err error) {
+// whereabouts are where the files of a pipe lie that was looked up, for who opens them
+// in a role.
+func (r *Repo) whereabouts(ctx context.Context, h handout, role d6tpipe.Role) (w Whereabouts, err error) {
+	w.Record = h.row.id
 	rules, err := r.rules(h.family)
 	if err != nil {
 		return w, err
 	}
-	if w.Storage, err = rules.Storage(ctx, h.row.name, d6tpipe.RoleRead); err != nil {
+	if w.Storage, err = rules.Storage(ctx, h.row.name, role); err != nil {
 		return w, err
 	}
 	if up := h.family[h.row.parent]; up != nil && up.kind == catalog.Remotes && up.managed {
@@ -106,12 +130,12 @@ func (r *Repo) whereabouts(ctx context.Context, h handout) (w Whereabouts, err e
 	}
 	if h.here {
 		w.Managed, w.Credentials = true, nil
-		w.Grant = Grant{Prefix: h.prefix, Role: d6tpipe.RoleRead, Subject: ServerSubject}
+		w.Grant = Grant{Prefix: h.prefix, Role: role, Subject: ServerSubject}
 	}
 	return w, nil
 }
 
-// ServerSubject is the subject of keys that the server makes for itself.
+// ServerSubject is the subject of keys that the server makes for itself. They only read.
 const ServerSubject = "server"
 
 // Where returns where the files of the pipe lie whose record has an id.
@@ -129,7 +153,7 @@ func (r *Repo) Where(ctx context.Context, id string) (w Whereabouts, err error) 
 	if err := h.read(); err != nil {
 		return w, err
 	}
-	return r.whereabouts(ctx, h)
+	return r.whereabouts(ctx, h, d6tpipe.RoleRead)
 }
 
 // A Listings is a [listing.Cache] in the database, where it also keeps the feeds.

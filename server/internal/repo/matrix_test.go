@@ -152,6 +152,8 @@ func TestAuthorisation(t *testing.T) {
 			{"GET", "groups/acme/data/", "", 401, 404}, {"DELETE", "groups/acme/data/", "", 401, 404}, {"GET", "groups/acme/data/members/", "", 401, 404},
 			{"POST", "groups/acme/data/members/", `{"username":"stranger"}`, 401, 404},
 			{"DELETE", "accounts/nobody/", "", 401, 403}, {"POST", "accounts/nobody/token/", "", 401, 403},
+			{"GET", "mirrors/", "", 401, 200}, {"POST", "mirrors/", `{"name":"$"}`, 401, 400}, {"GET", "mirrors/theirs/", "", 401, 404}, {"PUT", "mirrors/theirs/", `{}`, 401, 404},
+			{"PATCH", "mirrors/theirs/", `{"paused":true}`, 401, 404}, {"DELETE", "mirrors/theirs/", "", 401, 404}, {"GET", "mirrors/theirs/runs/", "", 401, 404}, {"POST", "mirrors/theirs/runs/", "", 401, 404},
 			{"GET", "pipes/missing/", "", 404, 404}, {"PATCH", "pipes/missing/", `{"name":"missing"}`, 404, 404}, {"GET", "remotes/shared/", "", 404, 404},
 		} {
 			want := r.known
@@ -162,17 +164,19 @@ func TestAuthorisation(t *testing.T) {
 				want = r.anybody
 			case a.name == "demo" && r.method != "GET" && !strings.HasPrefix(r.path, "accounts"):
 				want = 403
+			case strings.HasPrefix(r.path, "mirrors/theirs") && a.name == "owner":
+				want = map[string]int{"GET": 200, "PUT": 400, "PATCH": 200, "DELETE": 204, "POST": 202}[r.method]
 			case strings.HasPrefix(r.path, "groups/acme") && a.name == "owner":
 				want = map[string]int{"GET": 200, "DELETE": 204, "POST": 201}[r.method]
 			case strings.HasPrefix(r.path, "groups/acme") && a.name == "member":
 				want = map[string]int{"GET": 200, "DELETE": 403, "POST": 403}[r.method]
 			}
 			if want == 204 {
-				continue // TestGroups does it
+				continue // TestGroups and TestMirrors do it
 			}
 			for form, header := range headers(tokens[a.name], a.name) {
 				cells++
-				asked[routeOf(r.method, strings.NewReplacer("acme/data", "{organisation}/{team}", "accounts/nobody", "accounts/{username}").Replace(r.path))] = true
+				asked[routeOf(r.method, strings.NewReplacer("acme/data", "{organisation}/{team}", "accounts/nobody", "accounts/{username}", "mirrors/theirs", "mirrors/{name}").Replace(r.path))] = true
 				got := ask(handler, r.method, "/v1/api/"+r.path, r.body, header)
 				require.Equal(t, want, got.Code, "%s: %s %s, %s: %s", a.name, r.method, r.path, form, got.Body)
 			}
@@ -182,7 +186,7 @@ func TestAuthorisation(t *testing.T) {
 		switch {
 		case r == (wire.Route{Method: "POST", Path: "/v1/api/accounts/"}), r == (wire.Route{Method: "POST", Path: "/v1/api/accounts/token/"}):
 			continue // for everybody: TestAccounts, TestThrottle
-		case r.Method == "DELETE" && !strings.Contains(r.Path, "accounts") && !strings.Contains(r.Path, "groups"):
+		case r.Method == "DELETE" && !strings.Contains(r.Path, "accounts") && !strings.Contains(r.Path, "groups") && !strings.Contains(r.Path, "mirrors"):
 			continue // TestDeletes
 		}
 		require.True(t, asked[r], "%s %s has no row: who may do it?", r.Method, r.Path)
@@ -212,6 +216,8 @@ func populate(t *testing.T, w *world) map[string]string {
 	require.NoError(t, err)
 	require.NoError(t, owner.Grant(t.Context(), "open", d6tpipe.Permission{Username: "public", Role: d6tpipe.RoleRead}))
 	require.NoError(t, owner.CreateGroup(t.Context(), "acme/data"))
+	_, err = owner.Mirrors().Create(t.Context(), d6tpipe.MirrorSettings{Name: "theirs", Source: "open", Target: "foreign"})
+	require.NoError(t, err)
 	for _, a := range actors {
 		if a.known && a.name != "owner" && a.name != "invited" {
 			w.user(t, a.name)

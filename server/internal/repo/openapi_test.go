@@ -214,6 +214,31 @@ alice POST pipes/own/permissions/ {"group":"acme/data","role":"write"}
 alice GET pipes/own/permissions/
 bob DELETE groups/acme/data/
 alice DELETE groups/acme/data/
+alice POST pipes/ {"name":"copies"}
+alice POST pipes/ {"name":"origin","protocol":"ftp","location":"ftp.example.com","credentials":{"username":"u","password":"p"}}
+alice POST mirrors/ {"name":"nightly","source":"origin","target":"copies","schedule":{"cron":"0 3 * * *","time_zone":"Europe/Berlin"},"include":"*.csv","delete":true,"merge":"keep","rate":1000000}
+alice POST mirrors/ {"name":"nightly","source":"origin","target":"copies"}
+alice POST mirrors/ {"name":"bad","source":"copies","target":"copies"}
+alice POST mirrors/ {"name":"bad","source":"own","target":"copies"}
+alice POST mirrors/ {"name":"bad","source":"missing","target":"copies"}
+alice POST mirrors/ {"name":"bad","source":"origin","target":"copies","schedule":{"every":"1s"}}
+bob POST mirrors/ {"name":"theft","source":"origin","target":"copies"}
+- POST mirrors/ {}
+alice GET mirrors/
+- GET mirrors/
+alice GET mirrors/nightly/
+bob GET mirrors/nightly/
+alice PATCH mirrors/nightly/ {"paused":true}
+alice PATCH mirrors/nightly/ {"rate":1}
+alice PUT mirrors/nightly/ {"name":"nightly","source":"origin","target":"copies","schedule":{"every":"6h"}}
+bob PUT mirrors/nightly/ {"name":"nightly","source":"origin","target":"copies"}
+alice POST mirrors/nightly/runs/
+bob POST mirrors/nightly/runs/
+alice GET mirrors/nightly/runs/
+alice GET mirrors/nightly/runs/?limit=0
+bob GET mirrors/nightly/runs/
+bob DELETE mirrors/nightly/
+alice DELETE mirrors/nightly/
 alice GET audit/
 alice GET audit/?limit=2&pipe=own
 alice GET audit/?limit=0
