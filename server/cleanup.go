@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/d6t/d6tpipe-go/server/internal/mirror"
 	"github.com/d6t/d6tpipe-go/server/internal/repo"
 )
 
@@ -27,6 +28,9 @@ const (
 func (s *Server) cleanUp(ctx context.Context) {
 	if err := s.cleanUpOnce(ctx, time.Now().Add(-keepRemoved)); err != nil && ctx.Err() == nil {
 		s.config.Log.Error("files of removed pipes could not be cleaned up", "error", err)
+	}
+	if err := mirror.Sweep(s.mirrorFolder(""), func() (map[string]bool, error) { return s.repo.MirrorIDs(ctx) }); err != nil && ctx.Err() == nil {
+		s.config.Log.Error("what removed mirrors remembered could not be cleaned up", "error", err)
 	}
 	s.forget(ctx, "lines of the audit log", s.config.AuditAge, s.repo.Forget)
 	s.forget(ctx, "changes of files", s.config.ChangesAge, s.repo.ForgetChanges)

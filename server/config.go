@@ -15,6 +15,8 @@ import (
 	"runtime"
 	"slices"
 	"time"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
 )
 
 // Registration says who may open an account.
@@ -65,6 +67,12 @@ type Config struct {
 	// Jobs is how many pipes are scanned on their schedules at a time; 2. With a negative
 	// one this server does nothing by itself, and leaves that to others on its database.
 	Jobs int
+	// Mirrors is how many mirrors are run at a time; 2. With a negative number this server
+	// runs none, as with a negative Jobs.
+	Mirrors int
+	// MirrorRate is how many bytes a second all mirrors together may move on this server;
+	// 0 is no limit.
+	MirrorRate int64
 	// AuditAge is for how long the audit log and the usage of pipes are kept; 365 days,
 	// and for ever with a negative one.
 	AuditAge time.Duration
@@ -102,6 +110,9 @@ type Config struct {
 	// MaxConnections, MaxRequests (to the API) and MaxTransfers (of managed
 	// storage) are how many there may be at a time; 0 means the defaults.
 	MaxConnections, MaxRequests, MaxTransfers int
+
+	// mirrorCheck is how often a run of a mirror looks whether it may go on.
+	mirrorCheck time.Duration
 
 	// Log is told of requests and of what goes wrong, never of secrets; nil is
 	// silent.
@@ -151,6 +162,12 @@ func (c Config) WithDefaults() (Config, error) {
 		c.ListingAge = 30 * time.Second
 	}
 	c.ListingAge = max(c.ListingAge, 0)
+	if c.mirrorCheck == 0 {
+		c.mirrorCheck = mirrorCheck
+	}
+	if c.Mirrors == 0 {
+		c.Mirrors = 2
+	}
 	if c.Jobs == 0 {
 		c.Jobs = 2
 	}
@@ -253,6 +270,9 @@ func (c Config) checkRegistration() error {
 func (c Config) checkNumbers() error {
 	if c.MaxConnections < 0 || c.MaxRequests < 0 || c.MaxTransfers < 0 {
 		return errors.New("max-connections, max-requests and max-transfers: they cannot be negative")
+	}
+	if c.MirrorRate != 0 && c.MirrorRate < d6tpipe.MinMirrorRate {
+		return fmt.Errorf("mirror-rate: it is in bytes a second, at least %d, or 0 for no limit", d6tpipe.MinMirrorRate)
 	}
 	if c.ShutdownTimeout < 0 || c.DrainTime < 0 {
 		return errors.New("shutdown-timeout and drain-time: they cannot be negative")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/wire"
@@ -21,6 +22,7 @@ import (
 	"github.com/d6t/d6tpipe-go/server/internal/httpd"
 	"github.com/d6t/d6tpipe-go/server/internal/jobs"
 	"github.com/d6t/d6tpipe-go/server/internal/listing"
+	"github.com/d6t/d6tpipe-go/server/internal/mirror"
 	"github.com/d6t/d6tpipe-go/server/internal/repo"
 	"github.com/d6t/d6tpipe-go/server/internal/vault"
 )
@@ -36,6 +38,7 @@ type Server struct {
 	jobs    *jobs.Jobs // nil: others do it
 	waiters *repo.Waiters
 	front   *httpd.Server
+	rate    *rate.Limiter // of all mirrors; nil: there is no limit
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -50,7 +53,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, stop: func() {}}
+	s := &Server{config: c, rate: mirror.NewRate(c.MirrorRate), stop: func() {}}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -97,15 +97,20 @@ func (s *Server) openPipe(ctx context.Context, id string) (listing.Source, error
 	if err != nil {
 		return listing.Source{}, err
 	}
-	o := d6tpipe.OpenOptions{Dial: dial.Policy{Allow: s.config.AllowDial}.DialContext}
-	where := w.Storage
-	if w.Managed {
-		if where, o.Dial, err = s.inside(ctx, w); err != nil {
-			return listing.Source{}, err
-		}
+	where, connect, err := s.reach(ctx, w)
+	if err != nil {
+		return listing.Source{}, err
 	}
-	store, err := where.Open(o)
+	store, err := where.Open(d6tpipe.OpenOptions{Dial: connect})
 	return listing.Source{Store: store, Where: w.Storage}, err
+}
+
+// reach is a storage as the server opens it.
+func (s *Server) reach(ctx context.Context, w repo.Whereabouts) (where d6tpipe.Storage, connect dialFunc, err error) {
+	if w.Managed {
+		return s.inside(ctx, w)
+	}
+	return w.Storage, dial.Policy{Allow: s.config.AllowDial}.DialContext, nil
 }
 
 // dialFunc makes a connection.

@@ -11,9 +11,13 @@ import (
 
 // pools are what this server does by itself: how, and how much of it at a time.
 func (s *Server) pools() map[jobs.Kind]jobs.Pool {
-	return map[jobs.Kind]jobs.Pool{
+	pools := map[jobs.Kind]jobs.Pool{
 		jobs.Scan: {Do: s.scan, Workers: s.config.Jobs, Time: scanTime, Backoff: scanBackoff},
 	}
+	if s.config.Mirrors > 0 {
+		pools[jobs.Mirror] = jobs.Pool{Do: s.mirror, Workers: s.config.Mirrors, Backoff: mirrorBackoff}
+	}
+	return pools
 }
 
 // openJobs begins to do it, unless that is left to other servers.

@@ -22,7 +22,8 @@ const (
 
 // subjectNames find the name of what a run is for by its subject.
 var subjectNames = map[jobs.Kind]string{
-	jobs.Scan: `SELECT name FROM records WHERE id = $1`,
+	jobs.Scan:   `SELECT name FROM records WHERE id = $1`,
+	jobs.Mirror: `SELECT name FROM mirrors WHERE id = $1`,
 }
 
 // ownerName finds the name of an account.

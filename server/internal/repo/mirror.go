@@ -53,8 +53,16 @@ func (s *session) mirrors(ctx context.Context, tx db.Tx) (all []json.RawMessage,
 	if err != nil {
 		return nil, err
 	}
+	ids := make([]string, len(found))
+	for i, m := range found {
+		ids[i] = m.id
+	}
+	states, err := jobs.States(ctx, tx, jobs.Mirror, ids)
+	if err != nil {
+		return nil, err
+	}
 	for _, m := range found {
-		raw, err := showMirror(ctx, tx, m)
+		raw, err := m.shown(states[m.id])
 		if err != nil {
 			return nil, err
 		}
@@ -85,28 +93,17 @@ func showMirror(ctx context.Context, tx db.Tx, m *mirror) (json.RawMessage, erro
 	if err != nil {
 		return nil, err
 	}
+	return m.shown(state)
+}
+
+func (m *mirror) shown(state jobs.State) (json.RawMessage, error) {
 	shown := m.settings
-	shown.Running, shown.Failures = state.Running, state.Failures
-	if !state.Next.IsZero() {
-		shown.Next = &state.Next
-	}
+	shown.Next, shown.Running, shown.Failures = timeOrNil(state.Next), state.Running, state.Failures
 	if state.Last != nil {
-		last := runOf(*state.Last, shown.Name)
+		last := runOf(shown.Name, *state.Last)
 		shown.Last = &last
 	}
 	return json.Marshal(shown)
-}
-
-// runOf is a run as its owner sees it, of what has a name.
-func runOf(r jobs.Run, name string) d6tpipe.Run {
-	out := d6tpipe.Run{ID: r.ID, Kind: string(r.Kind), Name: name, State: r.State, Due: r.Tick, Attempt: r.Attempt, Error: r.Error, Detail: r.Detail}
-	if !r.Began.IsZero() {
-		out.Began = &r.Began
-	}
-	if !r.Ended.IsZero() {
-		out.Ended = &r.Ended
-	}
-	return out
 }
 
 // mirror makes, reads, changes, removes or runs one of the caller's. Those of others
@@ -288,16 +285,17 @@ func (s *session) mirrorRuns(ctx context.Context, tx db.Tx, r resource, page str
 	if err != nil {
 		return nil, err
 	}
-	p, err := readPage(page)
+	q, err := runsQuery(page)
 	if err != nil {
 		return nil, err
 	}
-	found, err := jobs.Runs(ctx, tx, jobs.Query{Kind: jobs.Mirror, Subject: m.id, Before: p.before, Limit: p.limit})
+	q.Kind, q.Subject = jobs.Mirror, m.id
+	found, err := jobs.Runs(ctx, tx, q)
 	if err != nil {
 		return nil, err
 	}
 	for _, run := range found {
-		raw, err := json.Marshal(runOf(run, m.settings.Name))
+		raw, err := json.Marshal(runOf(m.settings.Name, run))
 		if err != nil {
 			return nil, err
 		}

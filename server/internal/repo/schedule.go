@@ -175,7 +175,7 @@ func (r *Repo) scannable(ctx context.Context, tx db.Tx, x *row) error {
 			return refusal(http.StatusForbidden, "The owner of this pipe may not read its remote.")
 		}
 	}
-	place, err := r.whereabouts(ctx, h)
+	place, err := r.whereabouts(ctx, h, d6tpipe.RoleRead)
 	if err == nil {
 		_, err = listing.View(place.Storage)
 	}
