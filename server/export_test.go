@@ -32,5 +32,6 @@ func (i interrupted) Remove(ctx context.Context, prefix string) error {
 
 // Waiting returns how many requests wait for changes.
 func (s *Server) Waiting() int { return s.waiters.Waiting() }
+
 // CheckMirrors says how often a run of a mirror looks whether it may go on.
 func (c *Config) CheckMirrors(every time.Duration) { c.mirrorCheck = every }
