@@ -265,7 +265,7 @@ func (m *mine) look(admin string) {
 // or a backup, in no encoding.
 func TestCanaries(t *testing.T) {
 	m := newMine(t)
-	hosts := map[string]string{"s3": echo(t), "http": echo(t), "ftp": parrot(t, "220 hello\r\n", "530 who is "), "sftp": parrot(t, "", "")}
+	hosts := map[string]string{"s3": echo(t), "http": echo(t), "ftp": parrot(t, 100, "220 hello\r\n", "530 who is "), "sftp": parrot(t, 1, "", "")}
 	token := m.account("alice")
 	m.account("bob")
 	m.logins(token)
@@ -308,8 +308,9 @@ func echo(t *testing.T) string {
 	return strings.TrimPrefix(s.URL, "http://")
 }
 
-// parrot is a server of lines that answers each with a prefix and the line.
-func parrot(t *testing.T, hello, prefix string) string {
+// parrot is a server of lines that answers each with a prefix and the line, so many of
+// them, and hangs up. SSH has a line, and then waits for what is none.
+func parrot(t *testing.T, limit int, hello, prefix string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -326,7 +327,8 @@ func parrot(t *testing.T, hello, prefix string) string {
 				defer stop()
 				defer c.Close()
 				io.WriteString(c, hello)
-				for lines := bufio.NewScanner(c); lines.Scan(); {
+				lines := bufio.NewScanner(c)
+				for n := 0; n < limit && lines.Scan(); n++ {
 					code := prefix
 					if strings.HasPrefix(lines.Text(), "USER") {
 						code = "331 the password of "
