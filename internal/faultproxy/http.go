@@ -76,7 +76,7 @@ func (p *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n, twist := p.next, p.twist
 	p.next++
 	p.mu.Unlock()
-	body, err := io.ReadAll(r.Body)
+	body, err := readAll(r.Body, r.ContentLength)
 	if err != nil {
 		panic(http.ErrAbortHandler) // the client is gone
 	}
@@ -86,6 +86,9 @@ func (p *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		straight = p.forward(r, body)
 		if p.Unvouched {
 			straight.unvouch(r)
+		}
+		if twist == nil {
+			return straight
 		}
 		return straight.clone()
 	}
@@ -125,11 +128,26 @@ func (p *HTTP) forward(r *http.Request, body []byte) *Answer {
 		return nil
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
+	length := resp.ContentLength
+	if r.Method == http.MethodHead { // it is that of what does not come
+		length = 0
+	}
+	answer, err := readAll(resp.Body, length)
 	if err != nil {
 		return nil
 	}
 	return &Answer{resp.StatusCode, resp.Header, answer}
+}
+
+// readAll is [io.ReadAll] of what has a length, if it is known: so it is held once, and
+// not in pieces that grow.
+func readAll(r io.Reader, length int64) ([]byte, error) {
+	if length < 0 || length > 64<<20 {
+		return io.ReadAll(r)
+	}
+	data := make([]byte, length)
+	_, err := io.ReadFull(r, data)
+	return data, err
 }
 
 // noMD5 at the end of an ETag is that of an upload in one part.
