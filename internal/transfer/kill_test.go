@@ -339,9 +339,8 @@ func (s side) visible(t *testing.T) map[string]string {
 		case d.IsDir() || strings.HasPrefix(d.Name(), ".d6tpipe"):
 			return nil
 		}
-		data, err := os.ReadFile(p)
 		rel, _ := filepath.Rel(s.folder, p)
-		files[filepath.ToSlash(rel)] = hash(data)
+		files[filepath.ToSlash(rel)], err = hashFile(p)
 		return err
 	})
 	if !os.IsNotExist(err) {

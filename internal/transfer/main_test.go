@@ -109,6 +109,9 @@ func stored(t *testing.T, store storage.Store, key string) string {
 	require.NoError(t, err)
 	defer r.Close()
 	var b bytes.Buffer
+	if o, err := store.Stat(t.Context(), key); err == nil {
+		b.Grow(int(o.Size) + bytes.MinRead)
+	}
 	_, err = b.ReadFrom(r)
 	require.NoError(t, err)
 	return b.String()

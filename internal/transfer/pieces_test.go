@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,11 +27,22 @@ const (
 	bigSize = 40*block + 17
 )
 
+// bigFile is made once for each seed: it is not to be written to.
 func bigFile(seed byte) []byte {
-	data := make([]byte, bigSize)
-	_, _ = rand.NewChaCha8([32]byte{seed}).Read(data)
-	return data
+	bigMu.Lock()
+	defer bigMu.Unlock()
+	if bigFiles[seed] == nil {
+		data := make([]byte, bigSize)
+		_, _ = rand.NewChaCha8([32]byte{seed}).Read(data)
+		bigFiles[seed] = data
+	}
+	return bigFiles[seed]
 }
+
+var (
+	bigMu    sync.Mutex
+	bigFiles = map[byte][]byte{}
+)
 
 // inPieces moves files above 1 MiB in pieces of that size.
 func inPieces(c *transfer.Config) {

@@ -20,6 +20,14 @@ import (
 type ftpMirror struct {
 	errand
 	known map[string]bool
+	last  map[string]content // of the edition before
+}
+
+// A content of a big file, and its hash.
+type content struct {
+	of   int // the edition that it was made for
+	data []byte
+	sum  string
 }
 
 const mirrorBig = 11 << 20 // three parts of S3
@@ -40,19 +48,26 @@ func (m *ftpMirror) target() side { return side{folder: m.Remote.Folder} }
 // one to the next, and small ones. Servers tell times to the second, so that each
 // edition gets one of its own.
 func (m *ftpMirror) publish(t *testing.T, n int) {
-	files := map[string][]byte{}
+	all := map[string]content{}
+	publish := func(key string, of int, seed uint64, size int) {
+		if all[key] = m.last[key]; all[key].data == nil || all[key].of != of {
+			data := noise(seed, size)
+			all[key] = content{of, data, hash(data)}
+		}
+	}
 	for i := range 4 {
 		of := n - (n+i)%2
-		files[fmt.Sprintf("big/%d.bin", i)] = noise(uint64(10*of+i), mirrorBig+i)
+		publish(fmt.Sprintf("big/%d.bin", i), of, uint64(10*of+i), mirrorBig+i)
 	}
 	for i := range 6 {
-		files[fmt.Sprintf("d%d/%d.bin", i%2, i)] = noise(uint64(10*n+4+i), 1000*i)
+		publish(fmt.Sprintf("d%d/%d.bin", i%2, i), n, uint64(10*n+4+i), 1000*i)
 	}
-	old := m.source().visible(t)
-	for key, data := range files {
-		m.known[key+" "+hash(data)] = true
-		if old[key] == hash(data) {
-			delete(files, key)
+	m.last = all
+	old, files := m.source().visible(t), map[string][]byte{}
+	for key, c := range all {
+		m.known[key+" "+c.sum] = true
+		if old[key] != c.sum {
+			files[key] = c.data
 		}
 	}
 	m.source().write(t, files)

@@ -177,7 +177,7 @@ var modelKeys = []string{"a", "b", "c", "d/e", "d/f", "d/g/h", "i", "j"}
 func TestModel(t *testing.T) {
 	rules := docTable(t)
 	const batches = 4
-	sequences := rounds(200, 10_000)
+	sequences := rounds(100, 10_000)
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	for batch := range batches {
