@@ -18,8 +18,8 @@ var hostileCases = []testCase{
 		require.NoError(t, err)
 		require.Equal(t, len(big), len(mark))
 	}},
-	{"a body of 3 MiB is taken or refused", func(t *testing.T, api d6tpipe.API) {
-		big := `"` + strings.Repeat("x", 3<<20) + `"`
+	{"a body of more than a MiB is taken or refused", func(t *testing.T, api d6tpipe.API) {
+		big := `"` + strings.Repeat("x", 1<<20) + `"`
 		takenOrRefused(t, api, big)
 	}},
 	{"JSON that is 100 deep is fine", func(t *testing.T, api d6tpipe.API) {

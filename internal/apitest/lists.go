@@ -53,7 +53,7 @@ var listCases = []testCase{
 		require.Empty(t, collect(t, api.Remotes().All(t.Context())))
 	}},
 	{"many, in order, whole, and stopped in the middle", func(t *testing.T, api d6tpipe.API) {
-		want := fill(t, api, 1100)
+		want := fill(t, api, 520) // more than a page
 		var got []string
 		for p, err := range api.Pipes().All(t.Context()) {
 			require.NoError(t, err)
@@ -62,7 +62,7 @@ var listCases = []testCase{
 		}
 		require.Equal(t, want, got)
 
-		for _, stop := range []int{1, 3, 600} {
+		for _, stop := range []int{1, 3, 510} {
 			n := 0
 			for _, err := range api.Pipes().All(t.Context()) {
 				require.NoError(t, err)
