@@ -87,7 +87,7 @@ func TestConfigSurvivesKills(t *testing.T) {
 			t.Parallel()
 			file, strays := counting(t), 0
 			cfg := d6tpipe.Config{Profile: "default", File: file}
-			for range proofs(500, 5_000) / lanes {
+			for range proofs(100, 5_000) / lanes {
 				acknowledged := killed(t, file)
 				found := strayFiles(t, file)
 				strays += len(found)
@@ -133,7 +133,7 @@ func strayFiles(t *testing.T, file string) []string {
 
 // TestConfigLosesNoUpdate has four processes count together.
 func TestConfigLosesNoUpdate(t *testing.T) {
-	each := proofs(250, 2_500)
+	each := proofs(50, 2_500)
 	file := counting(t)
 	var wg sync.WaitGroup
 	for range 4 {

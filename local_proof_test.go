@@ -112,7 +112,7 @@ func childRevises(t testing.TB, api *d6tpipe.APILocal) {
 // after the next opening.
 func TestProofLocalKills(t *testing.T) {
 	const lanes = 4
-	rounds := scaled(500, 10000) / lanes
+	rounds := scaled(200, 10000) / lanes
 	for lane := range lanes {
 		t.Run(fmt.Sprint("lane", lane), func(t *testing.T) {
 			t.Parallel()
@@ -216,12 +216,12 @@ func countTogether(t *testing.T, path string, each int) (conflicts int) {
 	return conflicts
 }
 
-// Four processes change one record a thousand times, ten thousand in a full proof,
+// Four processes change one record some hundred times, ten thousand in a full proof,
 // and each change is there.
 func TestProofLocalCounts(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(memory(t), "catalog.json")
-	each := scaled(250, 2500)
+	each := scaled(100, 2500)
 	require.Zero(t, countTogether(t, path, each), "the lock keeps them apart")
 	require.Equal(t, 4*each, revision(t, openLocal(t, path)))
 	require.Empty(t, strays(t, path))

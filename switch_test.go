@@ -54,7 +54,7 @@ func TestCopyCatalogGoesOnAfterALargeRecord(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		p := s3pipe(name)
 		if name == "b" {
-			p.Schema = json.RawMessage(`"` + strings.Repeat("x", 2<<20) + `"`)
+			p.Schema = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
 		}
 		_, err := src.Pipes().Create(t.Context(), p)
 		require.NoError(t, err)
