@@ -56,7 +56,7 @@ func TestAuditPages(t *testing.T) {
 		w := newWorld(t, d)
 		owner, other := w.user(t, "owner"), w.user(t, "other")
 		w.clock.forward(24 * time.Hour)
-		const n = 2500
+		const n = 1200
 		w.fill(t, n, "owner", "somebody")
 		w.fill(t, 10, "other", "owner") // what one does to others' records shows too
 		require.Len(t, details(t, owner, d6tpipe.AuditOptions{}), n+10)
@@ -117,10 +117,10 @@ func TestForget(t *testing.T) {
 		w.clock.forward(100 * 24 * time.Hour)
 		_, err = owner.Credentials(t.Context(), "p", d6tpipe.RoleWrite, false)
 		require.NoError(t, err)
-		w.fill(t, 3000, "owner", "somebody")
+		w.fill(t, 1000, "owner", "somebody")
 		n, err := w.repo.Forget(t.Context(), w.clock.Now().Add(-99*time.Minute))
 		require.NoError(t, err)
-		require.EqualValues(t, 3000-300+3, n, "and those of a hundred days ago")
+		require.EqualValues(t, 1000-300+3, n, "and those of a hundred days ago")
 		left := details(t, owner, d6tpipe.AuditOptions{})
 		require.Len(t, left, 300)
 		usage, err := owner.Analytics(t.Context(), "p")
