@@ -321,8 +321,14 @@ func TestImportOnATerminal(t *testing.T) {
 	if code != exitInterrupted || took > stopLimit || !strings.Contains(verify.written(), "Nothing was changed. The next run begins anew") {
 		t.Errorf("exit code %d after %v: %q", code, took, verify.written())
 	}
+	before := s.front.Moved()
 	doctor := s.terminal(80, "doctor")
-	time.Sleep(300 * time.Millisecond) // its results go elsewhere, and its server says nothing
+	for range 1500 { // its results go elsewhere, and its server says nothing
+		if s.front.Moved() > before {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	doctor.press("\x03")
 	code, took = doctor.end()
 	if code != exitInterrupted || took > stopLimit || strings.Contains(doctor.out.String(), "failed") || !strings.HasSuffix(doctor.written(), "d6tpipe: interrupted\r\n") {
