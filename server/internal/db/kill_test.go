@@ -105,7 +105,7 @@ func TestProofKills(t *testing.T) {
 		defer func() { require.NoError(t, d.Close()) }()
 		reopen := d.Engine() == "sqlite" // where opening it is what repairs it
 		var before, after [writers]int64
-		for range scaled(100, 1000) {
+		for range scaled(40, 1000) {
 			if reopen {
 				require.NoError(t, d.Close())
 			}
