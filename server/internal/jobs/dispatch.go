@@ -13,14 +13,16 @@ import (
 )
 
 const (
-	// peekKind finds the first task of a kind that is due, and the first lease that ends.
-	peekKind = `SELECT 'KIND', (SELECT next_at FROM tasks WHERE kind = 'KIND' AND next_at <= $1 AND run_id = '' ORDER BY next_at LIMIT 1),
-		(SELECT min(lease_at) FROM runs WHERE kind = 'KIND' AND state IN ('queued', 'running'))`
+	// peekKind finds the first task of a kind that is due, peekLeases the first lease of
+	// each kind that ends. Runs that are active are asked for by nothing but that: they are
+	// few, and a database that knows little of what is stored may take them for many.
+	peekKind   = `SELECT 'KIND', (SELECT next_at FROM tasks WHERE kind = 'KIND' AND next_at <= $1 AND run_id = '' ORDER BY next_at LIMIT 1), NULL`
+	peekLeases = `SELECT kind, NULL, min(lease_at) FROM runs WHERE state IN ('queued', 'running') GROUP BY kind`
 
 	// activeRuns counts what each owner has at work or waiting for a worker.
-	activeRuns = `SELECT t.owner_id, count(*), sum(CASE r.state WHEN 'queued' THEN 1 ELSE 0 END)
+	activeRuns = `SELECT r.kind, t.owner_id, count(*), sum(CASE r.state WHEN 'queued' THEN 1 ELSE 0 END)
 		FROM runs r JOIN tasks t ON t.kind = r.kind AND t.subject = r.subject
-		WHERE r.kind = $1 AND r.state IN ('queued', 'running') GROUP BY t.owner_id`
+		WHERE r.state IN ('queued', 'running') GROUP BY r.kind, t.owner_id`
 
 	dueTasks = `SELECT ` + taskColumns + ` FROM tasks WHERE kind = $1 AND next_at <= $2 AND run_id = '' ORDER BY next_at LIMIT $3`
 	dueOf    = `SELECT ` + taskColumns + ` FROM tasks WHERE kind = $1 AND next_at <= $2 AND owner_id = $4 AND run_id = ''
@@ -34,7 +36,7 @@ const (
 			ORDER BY t.next_at LIMIT 1)
 		FROM owners WHERE owners.id IS NOT NULL`
 
-	endedLeases = `SELECT id, state, lost FROM runs WHERE kind = $1 AND state IN ('queued', 'running') AND lease_at <= $2`
+	endedLeases = `SELECT id, kind, state, lost FROM runs WHERE state IN ('queued', 'running') AND lease_at <= $1`
 	takeUp      = `UPDATE runs SET state = 'queued', lost = $2, holder = $3, lease_at = $4 WHERE id = $1`
 )
 
@@ -123,9 +125,9 @@ func (j *Jobs) round(ctx context.Context) error {
 func (j *Jobs) free(kind Kind) int { return j.Pools[kind].Workers - j.mine.count(kind) }
 
 func peekQuery(kinds []Kind) string {
-	parts := make([]string, len(kinds))
-	for i, kind := range kinds {
-		parts[i] = strings.ReplaceAll(peekKind, "KIND", string(kind))
+	parts := []string{peekLeases}
+	for _, kind := range kinds {
+		parts = append(parts, strings.ReplaceAll(peekKind, "KIND", string(kind)))
 	}
 	return strings.Join(parts, " UNION ALL ")
 }
@@ -134,22 +136,34 @@ func peekQuery(kinds []Kind) string {
 func (j *Jobs) look(ctx context.Context) (views []view, err error) {
 	now := j.Now().UnixMicro()
 	err = j.DB.Query(ctx, func(rows *sql.Rows) error {
-		views = nil
+		seen := map[Kind]view{}
 		for rows.Next() {
-			var v view
+			var kind Kind
 			var due, lease sql.NullInt64
-			if err := rows.Scan(&v.kind, &due, &lease); err != nil {
+			if err := rows.Scan(&kind, &due, &lease); err != nil {
 				return err
 			}
-			if v.due = due.Valid; v.due {
-				v.late = time.Duration(now-due.Int64) * time.Microsecond
-			}
-			v.expired = lease.Valid && lease.Int64 <= time.Now().UnixMicro()
-			views = append(views, v)
+			seen[kind] = seen[kind].with(kind, due, lease, now)
+		}
+		views = nil
+		for _, kind := range j.kinds {
+			views = append(views, seen[kind])
 		}
 		return rows.Err()
 	}, j.peek, now)
 	return views, err
+}
+
+// with is the view with what a row adds to it.
+func (v view) with(kind Kind, due, lease sql.NullInt64, now int64) view {
+	v.kind = kind
+	if due.Valid {
+		v.due, v.late = true, time.Duration(now-due.Int64)*time.Microsecond
+	}
+	if lease.Valid {
+		v.expired = lease.Int64 <= time.Now().UnixMicro()
+	}
+	return v
 }
 
 // begin makes the runs of tasks that are due, for as many workers as have nothing to
@@ -182,7 +196,7 @@ func (j *Jobs) make(ctx context.Context, tx db.Tx, t task, now time.Time) (id st
 	tick, err := t.begin(id, now)
 	if err != nil { // who set it checked it; a time zone may have gone since
 		j.Log.Error("a schedule cannot be read any more; its task waits for a day", "error", err)
-		t.scheduled, err = now.Add(24*time.Hour).UnixMicro(), nil
+		t.scheduled = now.Add(24 * time.Hour).UnixMicro()
 		t.settle()
 	}
 	if err := t.write(ctx, tx, saveTask); err != nil {
@@ -239,19 +253,22 @@ func (l workload) pick(due []task, room int, share int64) (picked []task) {
 
 func activeOf(ctx context.Context, tx db.Tx, kind Kind) (workload, error) {
 	l := workload{active: map[string]int64{}}
-	rows, err := tx.QueryContext(ctx, activeRuns, kind)
+	rows, err := tx.QueryContext(ctx, activeRuns)
 	if err != nil {
 		return l, err
 	}
 	defer rows.Close()
 	for rows.Next() {
+		var of Kind
 		var owner string
 		var active, queued int64
-		if err := rows.Scan(&owner, &active, &queued); err != nil {
+		if err := rows.Scan(&of, &owner, &active, &queued); err != nil {
 			return l, err
 		}
-		l.active[owner] = active
-		l.queued += queued
+		if of == kind {
+			l.active[owner] = active
+			l.queued += queued
+		}
 	}
 	return l, rows.Err()
 }
@@ -371,17 +388,20 @@ func (j *Jobs) retake(ctx context.Context, kind Kind) error {
 }
 
 func endedOf(ctx context.Context, tx db.Tx, kind Kind) (all []ended, err error) {
-	rows, err := tx.QueryContext(ctx, endedLeases, kind, time.Now().UnixMicro())
+	rows, err := tx.QueryContext(ctx, endedLeases, time.Now().UnixMicro())
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var r ended
-		if err := rows.Scan(&r.id, &r.state, &r.lost); err != nil {
+		var of Kind
+		if err := rows.Scan(&r.id, &of, &r.state, &r.lost); err != nil {
 			return nil, err
 		}
-		all = append(all, r)
+		if of == kind {
+			all = append(all, r)
+		}
 	}
 	return all, rows.Err()
 }

@@ -141,7 +141,7 @@ func (j *Jobs) Close() error {
 	j.stop()
 	j.looking.Wait()
 	err := j.carrier.stop()
-	err = errors.Join(err, j.leaveQueued(context.Background()))
+	err = errors.Join(err, j.leaveQueued())
 	j.release()
 	j.keeping.Wait()
 	j.metrics.unregister(j.Registry)

@@ -121,12 +121,17 @@ func dropRemoved(ctx context.Context, tx db.Tx, id string) (gone bool, err error
 }
 
 // leaveQueued lets others take up at once what this engine has made and not begun.
-func (j *Jobs) leaveQueued(ctx context.Context) error {
+func (j *Jobs) leaveQueued() error {
+	ctx, cancel := context.WithTimeout(context.Background(), leavePatience)
+	defer cancel()
 	return j.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
 		_, err := tx.ExecContext(ctx, leave, j.name)
 		return err
 	})
 }
+
+// leavePatience is how long an engine that closes waits for the database.
+const leavePatience = 10 * time.Second
 
 func affected(r sql.Result, err error) (int64, error) {
 	if err != nil {

@@ -15,7 +15,7 @@ const (
 		WHERE id = $1 AND state = 'queued' RETURNING tick, attempt`
 	jobOfRun = `SELECT t.kind, t.subject, t.owner_id, t.failures FROM runs r
 		JOIN tasks t ON t.kind = r.kind AND t.subject = r.subject WHERE r.id = $1`
-	renewLeases = `UPDATE runs SET lease_at = $2 WHERE state = 'running' AND kind = $3 AND holder = $1
+	renewLeases = `UPDATE runs SET lease_at = $2 WHERE state = 'running' AND holder = $1
 		AND EXISTS (SELECT 1 FROM tasks t WHERE t.kind = runs.kind AND t.subject = runs.subject AND t.run_id = runs.id AND NOT t.removed)
 		RETURNING id, attempt`
 )
@@ -84,11 +84,12 @@ func (h *holdings) count(kind Kind) (n int) {
 	return n
 }
 
-func (h *holdings) of(kind Kind) (some []*holding) {
+// held are those that are not only about to be.
+func (h *holdings) held() (some []*holding) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for s, one := range h.all {
-		if s.kind == kind && one != nil {
+	for _, one := range h.all {
+		if one != nil {
 			some = append(some, one)
 		}
 	}
@@ -181,28 +182,26 @@ func jobOf(ctx context.Context, tx db.Tx, id string) (*Job, error) {
 // keep renews the leases of what this engine is at, until ctx ends.
 func (j *Jobs) keep(ctx context.Context) {
 	for pause(ctx, j.Lease/5) {
-		for _, kind := range j.kinds {
-			j.renew(ctx, kind)
-		}
+		j.renew(ctx)
 	}
 }
 
-// renew renews the leases of a kind, and cancels what does not belong to this engine
-// any more, or may soon not.
-func (j *Jobs) renew(ctx context.Context, kind Kind) {
-	before := j.mine.of(kind)
+// renew renews all leases, and cancels what does not belong to this engine any more, or
+// may soon not.
+func (j *Jobs) renew(ctx context.Context) {
+	before := j.mine.held()
 	if len(before) == 0 {
 		return
 	}
 	now := time.Now()
-	kept, err := j.renewed(ctx, kind, now.Add(j.Lease))
+	kept, err := j.renewed(ctx, now.Add(j.Lease))
 	if err != nil && ctx.Err() == nil {
 		j.metrics.errors.Inc()
-		j.Log.Warn("leases could not be renewed", "kind", kind, "error", err)
+		j.Log.Warn("leases could not be renewed", "error", err)
 	}
 	for _, one := range before {
 		switch {
-		case kept[one.RunID] == one.Attempt && one.Attempt > 0:
+		case err == nil && kept[one.RunID] == one.Attempt: // which is never 0
 			j.mine.prolong(one, now.Add(j.Lease))
 		case err == nil, time.Until(j.mine.endOf(one)) < j.Lease/4:
 			j.mine.lose(one)
@@ -211,12 +210,12 @@ func (j *Jobs) renew(ctx context.Context, kind Kind) {
 }
 
 // renewed returns the runs whose leases are renewed, with their attempts.
-func (j *Jobs) renewed(ctx context.Context, kind Kind, until time.Time) (kept map[string]int, err error) {
+func (j *Jobs) renewed(ctx context.Context, until time.Time) (kept map[string]int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, j.Lease/5)
 	defer cancel()
 	err = j.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
 		kept = map[string]int{}
-		rows, err := tx.QueryContext(ctx, renewLeases, j.name, until.UnixMicro(), kind)
+		rows, err := tx.QueryContext(ctx, renewLeases, j.name, until.UnixMicro())
 		if err != nil {
 			return err
 		}

@@ -46,7 +46,7 @@ const (
 	pruneTask = `DELETE FROM runs WHERE kind = $1 AND subject = $2 AND tick <=
 		(SELECT tick FROM runs WHERE kind = $1 AND subject = $2 ORDER BY tick DESC LIMIT 1 OFFSET $3) AND state IN ('done', 'failed')`
 	// pruneOld removes some of the runs that were made before an id.
-	pruneOld = `DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE id < $1 AND state IN ('done', 'failed') ORDER BY id LIMIT $2)`
+	pruneOld = `DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE id < $1 AND state NOT IN ('queued', 'running') ORDER BY id LIMIT $2)`
 )
 
 // Runs finds runs, the newest first.

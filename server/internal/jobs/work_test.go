@@ -1,0 +1,458 @@
+package jobs_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/jobs"
+)
+
+// A held is a run that a test lets end.
+type held struct {
+	jobs.Job
+	ctx context.Context
+	end chan error
+}
+
+// holder is a work whose runs wait for the test. They do not wait for it when their
+// context ends.
+func holder() (did chan held, do work) {
+	did = make(chan held, 1000)
+	return did, func(ctx context.Context, job jobs.Job) (json.RawMessage, error) {
+		h := held{job, ctx, make(chan error, 1)}
+		did <- h
+		select {
+		case err := <-h.end:
+			return nil, err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// alone is a task that is only done when it is asked for.
+func alone(subject, owner string) jobs.Task {
+	return jobs.Task{Kind: jobs.Scan, Subject: subject, Owner: owner}
+}
+
+func TestDueWhileAtWorkIsOnceMore(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did, do := holder()
+		j, _ := s.open(s.config(pool(do)))
+		task := alone("p1", "ann")
+		set(t, s.d, task, s.Now())
+		s.due(j, task)
+		first := receive(t, did)
+		for range 3 {
+			s.due(j, task)
+		}
+		require.True(t, s.find(task).Running)
+		require.Equal(t, start, s.find(task).Next)
+		first.end <- errors.New("no")
+		second := receive(t, did)
+		require.Equal(t, start.Add(time.Microsecond), second.Tick, "at the same time, but another tick")
+		require.Equal(t, 1, second.Failures, "who wants it at once does not wait for a failure")
+		write(t, s.d, func(ctx context.Context, tx db.Tx) error { return jobs.Wake(ctx, tx, task.Kind, task.Subject, s.Now()) })
+		second.end <- errors.New("no")
+		s.await("it ends", func() bool { return !s.find(task).Running })
+		require.Equal(t, start.Add(2*time.Minute), s.find(task).Next, "who only wakes it does")
+		s.advance(2 * time.Minute)
+		receive(t, did).end <- nil
+		s.ended(task, 3)
+		require.Zero(t, s.find(task).Next)
+		require.Empty(t, did)
+	})
+}
+
+// No owner has more than half of the workers, and who has least comes first, however
+// many tasks of others have waited for longer.
+func TestOwnersShareTheWorkers(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did, do := holder()
+		p := pool(do)
+		p.Workers = 4
+		for _, owner := range []string{"ann", "bob"} { // many more than there are workers
+			for i := range 50 {
+				task := alone(fmt.Sprint(owner, i), owner)
+				set(t, s.d, task, s.Now())
+				write(t, s.d, func(ctx context.Context, tx db.Tx) error { return jobs.Due(ctx, tx, task.Kind, task.Subject, start) })
+			}
+		}
+		s.advance(time.Hour)
+		late := alone("late", "eve")
+		set(t, s.d, late, s.Now())
+		write(t, s.d, func(ctx context.Context, tx db.Tx) error { return jobs.Due(ctx, tx, late.Kind, late.Subject, s.Now()) })
+		c := s.config(p)
+		registry := prometheus.NewPedanticRegistry()
+		c.Registry = registry
+		s.open(c)
+		has := map[string][]held{}
+		next := func() {
+			h := receive(t, did)
+			has[h.Owner] = append(has[h.Owner], h)
+		}
+		for range 4 {
+			next()
+		}
+		require.Len(t, has["eve"], 1, "the one who came last")
+		require.Equal(t, 3, len(has["ann"])+len(has["bob"]))
+		require.NotEmpty(t, has["ann"])
+		require.NotEmpty(t, has["bob"])
+		require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+			# HELP d6tpipe_jobs_running Runs that are at work here.
+			# TYPE d6tpipe_jobs_running gauge
+			d6tpipe_jobs_running{kind="scan"} 4
+			# HELP d6tpipe_jobs_late_seconds For how long the task that waits longest for a worker has been due.
+			# TYPE d6tpipe_jobs_late_seconds gauge
+			d6tpipe_jobs_late_seconds{kind="scan"} 3600
+		`), "d6tpipe_jobs_running", "d6tpipe_jobs_late_seconds"))
+		for range 20 { // the one who has more ends one: it is another one's turn
+			more := "ann"
+			if len(has["bob"]) > len(has["ann"]) {
+				more = "bob"
+			}
+			has[more][0].end <- nil
+			has[more] = has[more][1:]
+			next()
+			require.LessOrEqual(t, max(len(has["ann"]), len(has["bob"])), 2)
+		}
+		has["eve"][0].end <- nil
+		next()
+		require.Equal(t, 2, len(has["ann"]))
+		require.Equal(t, 2, len(has["bob"]))
+	})
+}
+
+// An owner who is alone has half of the workers.
+func TestOneOwnerHasHalf(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did, do := holder()
+		p := pool(do)
+		p.Workers = 6
+		for i := range 8 {
+			task := alone(fmt.Sprint("p", i), "ann")
+			set(t, s.d, task, s.Now())
+			write(t, s.d, func(ctx context.Context, tx db.Tx) error { return jobs.Due(ctx, tx, task.Kind, task.Subject, start) })
+		}
+		bob := alone("bob", "bob")
+		set(t, s.d, bob, s.Now())
+		j, _ := s.open(s.config(p))
+		for range 3 {
+			receive(t, did)
+		}
+		s.due(j, bob) // when it is begun, it has been looked for more
+		require.Equal(t, "bob", receive(t, did).Owner)
+		require.Empty(t, did)
+	})
+}
+
+func TestWhatIsRemovedIsCancelled(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did, do := holder()
+		c := s.config(pool(do))
+		c.Lease = time.Second
+		j, _ := s.open(c)
+		for _, remove := range []func(jobs.Task){
+			func(task jobs.Task) {
+				remove(t, s.d, task)
+				require.False(t, isThere(t, s.d, task))
+				require.Empty(t, runs(t, s.d, jobs.Query{}))
+				require.Empty(t, runs(t, s.d, jobs.Query{State: d6tpipe.RunRunning}))
+			},
+			func(jobs.Task) {
+				write(t, s.d, func(ctx context.Context, tx db.Tx) error {
+					_, err := tx.ExecContext(ctx, `DELETE FROM users WHERE id = 'bob'`)
+					return err
+				})
+			},
+		} {
+			addUsers(t, s.d, "bob")
+			task := alone("p1", "bob")
+			set(t, s.d, task, s.Now())
+			s.due(j, task)
+			run := receive(t, did)
+			remove(task)
+			receive(t, run.ctx.Done())
+			s.await("nothing is left of it", func() bool { return count(t, s.d, `SELECT count(*) FROM runs`) == 0 })
+			require.Zero(t, count(t, s.d, `SELECT count(*) FROM tasks`))
+		}
+	})
+}
+
+func count(t testing.TB, d *db.DB, query string, args ...any) (n int) {
+	t.Helper()
+	require.NoError(t, d.Read(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		return tx.QueryRowContext(ctx, query, args...).Scan(&n)
+	}))
+	return n
+}
+
+// A task that is set in the place of one whose run has not ended waits for that.
+func TestWhatIsSetAnewWaitsForTheFormerRun(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did, do := holder()
+		j, _ := s.open(s.config(pool(do)))
+		task := alone("p1", "ann")
+		set(t, s.d, task, s.Now())
+		s.due(j, task)
+		first := receive(t, did)
+		remove(t, s.d, task)
+		other := alone("p1", "bob")
+		set(t, s.d, other, s.Now())
+		s.due(j, other)
+		mark := alone("p2", "ann")
+		set(t, s.d, mark, s.Now())
+		s.due(j, mark)
+		require.Equal(t, "p2", receive(t, did).Subject, "what is due has been looked for since")
+		require.Empty(t, did)
+		first.end <- nil
+		second := receive(t, did)
+		require.Equal(t, "bob", second.Owner)
+		require.NotEqual(t, first.RunID, second.RunID)
+	})
+}
+
+// A run that another server has taken up ends here.
+func TestALostLeaseEndsTheRun(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did, do := holder()
+		c := s.config(pool(do))
+		c.Lease = time.Second
+		j, _ := s.open(c)
+		set(t, s.d, scan, s.Now())
+		s.due(j, scan)
+		run := receive(t, did)
+		write(t, s.d, func(ctx context.Context, tx db.Tx) error {
+			_, err := tx.ExecContext(ctx, `UPDATE runs SET holder = 'another', attempt = 2, lease_at = lease_at + 3600000000`)
+			return err
+		})
+		receive(t, run.ctx.Done())
+		require.ErrorContains(t, context.Cause(run.ctx), "taken away")
+		other := alone("p2", "bob")
+		set(t, s.d, other, s.Now())
+		s.due(j, other)
+		receive(t, did).end <- nil // a worker is free again
+		s.await("it ends", func() bool { return !s.find(other).Running })
+		state := s.find(scan)
+		require.True(t, state.Running, "it is the other one's")
+		require.Zero(t, state.Failures)
+		require.Equal(t, 1, count(t, s.d, `SELECT count(*) FROM runs WHERE holder = 'another' AND state = 'running' AND attempt = 2`))
+	})
+}
+
+// A run that nobody renews is taken up, a few times: it may be what kills the servers.
+func TestARunThatIsLostTooOftenFails(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did, do := holder()
+		c := s.config(pool(do))
+		c.Lease = time.Hour
+		registry := prometheus.NewPedanticRegistry()
+		c.Registry = registry
+		j, _ := s.open(c)
+		set(t, s.d, scan, s.Now())
+		s.due(j, scan)
+		receive(t, did).end <- nil
+		s.ended(scan, 1)
+		for lost := 1; lost <= 10; lost++ {
+			write(t, s.d, func(ctx context.Context, tx db.Tx) error {
+				_, err := tx.ExecContext(ctx, `UPDATE runs SET state = 'running', holder = 'dead', lease_at = 0, ended_at = 0, lost = $1`, lost-1)
+				if err == nil {
+					_, err = tx.ExecContext(ctx, `UPDATE tasks SET run_id = (SELECT id FROM runs)`)
+				}
+				return err
+			})
+			if lost < 10 {
+				receive(t, did).end <- nil
+				s.ended(scan, 1)
+			}
+		}
+		run := s.ended(scan, 1)[0]
+		require.Equal(t, d6tpipe.RunFailed, run.State)
+		require.Equal(t, "The server was lost 10 times while it was at this.", run.Error)
+		require.Equal(t, 1, s.find(scan).Failures)
+		require.False(t, s.find(scan).Running)
+		require.Empty(t, did)
+		for _, line := range []string{
+			`d6tpipe_jobs_total{kind="scan",outcome="lost"} 10`, `d6tpipe_jobs_total{kind="scan",outcome="done"} 10`,
+			`d6tpipe_job_seconds{kind="scan"} 10`, `d6tpipe_jobs_running{kind="scan"} 0`, `d6tpipe_jobs_workers{kind="scan"} 2`, `d6tpipe_jobs_errors_total{} 0`,
+		} {
+			s.await(line, func() bool { return strings.Contains(exposed(t, registry), line+"\n") })
+		}
+	})
+}
+
+// exposed is what a registry shows.
+func exposed(t testing.TB, registry *prometheus.Registry) string {
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	var b strings.Builder
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+			}
+			value := m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			fmt.Fprintf(&b, "%s{%s} %g\n", f.GetName(), strings.Join(labels, ","), value)
+		}
+	}
+	return b.String()
+}
+
+// What a server was at when it closed is taken up by the next one at once, however long
+// its lease is, and is no failure.
+func TestCloseLeavesTheRunToTheNext(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did, do := holder()
+		c := s.config(pool(do))
+		c.Lease = time.Hour
+		j, end := s.open(c)
+		set(t, s.d, scan, s.Now())
+		s.due(j, scan)
+		first := receive(t, did)
+		end()
+		require.Error(t, first.ctx.Err())
+		require.True(t, s.find(scan).Running)
+		require.Equal(t, d6tpipe.RunQueued, runs(t, s.d, jobs.Query{})[0].State)
+		s.open(c)
+		second := receive(t, did)
+		require.Equal(t, first.RunID, second.RunID)
+		require.Equal(t, first.Tick, second.Tick)
+		require.Equal(t, 2, second.Attempt)
+		second.end <- nil
+		require.Equal(t, d6tpipe.RunDone, s.ended(scan, 1)[0].State)
+	})
+}
+
+// Losing all that river has loses nothing.
+func TestWhatRiverLosesIsSentAgain(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did, do := holder()
+		c := s.config(pool(do))
+		c.Lease = time.Second
+		set(t, s.d, scan, s.Now())
+		write(t, s.d, func(ctx context.Context, tx db.Tx) error { // a server died before it had sent it
+			_, err := tx.ExecContext(ctx, `INSERT INTO runs VALUES ('1', 'scan', 'p1', 1, 'queued', 0, 0, 'dead', $1, 0, 0, '', '')`,
+				time.Now().Add(time.Second).UnixMicro())
+			if err == nil {
+				_, err = tx.ExecContext(ctx, `UPDATE tasks SET run_id = '1'`)
+			}
+			return err
+		})
+		s.open(c)
+		run := receive(t, did)
+		require.Equal(t, "1", run.RunID)
+		require.Equal(t, 1, run.Attempt)
+	})
+}
+
+func TestPanicsFailTheRun(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		var log syncBuffer
+		c := s.config(pool(func(_ context.Context, job jobs.Job) (json.RawMessage, error) {
+			if job.Subject == "p2" {
+				panic("the password is secret")
+			}
+			var nothing *jobs.Job
+			return nil, errors.New(nothing.Subject)
+		}))
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		j, end := s.open(c)
+		for _, subject := range []string{"p1", "p2"} {
+			task := alone(subject, "ann")
+			set(t, s.d, task, s.Now())
+			s.due(j, task)
+			require.Equal(t, "An internal error. It is in the server's log.", s.ended(task, 1)[0].Error)
+		}
+		end()
+		require.Contains(t, log.String(), "nil pointer dereference")
+		require.Contains(t, log.String(), "work_test.go", "the stack")
+		require.NotContains(t, log.String(), "secret")
+	})
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+func TestARunHasATime(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did, do := holder()
+		p := pool(do)
+		p.Time = 50 * time.Millisecond
+		j, _ := s.open(s.config(p))
+		set(t, s.d, scan, s.Now())
+		s.due(j, scan)
+		receive(t, did)
+		run := s.ended(scan, 1)[0]
+		require.Equal(t, d6tpipe.RunFailed, run.State)
+		require.Equal(t, "It took longer than 50ms, and was ended.", run.Error)
+	})
+}
+
+func TestATaskForNothingIsRemoved(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		j, _ := s.open(s.config(pool(func(context.Context, jobs.Job) (json.RawMessage, error) {
+			return nil, fmt.Errorf("pipe: %w", jobs.ErrGone)
+		})))
+		set(t, s.d, scan, s.Now())
+		s.due(j, scan)
+		s.await("it is removed", func() bool { return !isThere(t, s.d, scan) })
+		require.Empty(t, runs(t, s.d, jobs.Query{}))
+	})
+}
+
+func TestDetailsAndErrorsHaveTheirRoom(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		j, _ := s.open(s.config(pool(func(_ context.Context, job jobs.Job) (json.RawMessage, error) {
+			switch job.Subject {
+			case "p1":
+				return json.RawMessage(`{`), nil
+			case "p2":
+				return json.RawMessage(`"` + strings.Repeat("x", 64<<10) + `"`), nil
+			}
+			return json.RawMessage(`{"n":1}`), errors.New(strings.Repeat("ä", 600))
+		})))
+		for _, subject := range []string{"p1", "p2"} {
+			task := alone(subject, "ann")
+			set(t, s.d, task, s.Now())
+			s.due(j, task)
+			run := s.ended(task, 1)[0]
+			require.Equal(t, d6tpipe.RunDone, run.State)
+			require.Nil(t, run.Detail)
+		}
+		task := alone("p3", "ann")
+		set(t, s.d, task, s.Now())
+		s.due(j, task)
+		run := s.ended(task, 1)[0]
+		require.JSONEq(t, `{"n":1}`, string(run.Detail))
+		require.Equal(t, strings.Repeat("ä", 498)+" ...", run.Error)
+	})
+}
