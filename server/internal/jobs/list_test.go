@@ -19,31 +19,50 @@ import (
 func TestStates(t *testing.T) {
 	each(t, func(t *testing.T, s *scene) {
 		var subjects []string
-		for i := range 450 { // more than one statement finds
-			task := scan
-			task.Subject = fmt.Sprintf("p%d", i)
-			subjects = append(subjects, task.Subject)
-			if i%3 == 0 || i == 449 {
-				set(t, s.d, task, start)
+		write(t, s.d, func(ctx context.Context, tx db.Tx) error {
+			subjects = nil
+			for i := range 450 { // more than one statement finds
+				task := scan
+				task.Subject = fmt.Sprintf("p%d", i)
+				subjects = append(subjects, task.Subject)
+				if i%3 == 0 || i == 449 {
+					if err := jobs.Set(ctx, tx, task, start); err != nil {
+						return err
+					}
+				}
 			}
-		}
+			return nil
+		})
 		other := scan
 		other.Kind = jobs.Mirror
 		set(t, s.d, other, start)
-		j, end := s.open(s.config(pool(func(_ context.Context, job jobs.Job) (json.RawMessage, error) {
-			if job.Subject == "p3" {
+		begun, runsOf := make(chan string, 9), map[string]int{}
+		slow := jobs.Pool{Workers: 8, Backoff: minutes, Do: func(ctx context.Context, job jobs.Job) (json.RawMessage, error) {
+			switch {
+			case job.Subject == "p3":
 				return nil, errors.New("no")
+			case job.Subject == "p6", job.Subject == "p12" && runsOf[job.Subject] > 0:
+				begun <- job.Subject
+				<-ctx.Done()
+				return nil, ctx.Err()
 			}
+			runsOf[job.Subject]++ // they come one after the other
 			return json.RawMessage(`{"n":1}`), nil
-		})))
-		for _, subject := range []string{"p0", "p3", "p449"} {
+		}}
+		j, _ := s.open(s.config(slow))
+		for _, subject := range []string{"p0", "p3", "p449", "p12"} {
 			task := scan
 			task.Subject = subject
 			s.due(j, task)
 			s.ended(task, 1)
 		}
-		end()
-		removed := scan
+		for _, subject := range []string{"p12", "p6"} {
+			task := scan
+			task.Subject = subject
+			s.due(j, task)
+			require.Equal(t, subject, receive(t, begun))
+		}
+		removed := scan // at work
 		removed.Subject = "p6"
 		remove(t, s.d, removed)
 		var states map[string]jobs.State
@@ -60,6 +79,8 @@ func TestStates(t *testing.T) {
 		require.Equal(t, "no", states["p3"].Last.Error)
 		require.JSONEq(t, `{"n":1}`, string(states["p449"].Last.Detail))
 		require.Nil(t, states["p9"].Last)
+		require.True(t, states["p12"].Running)
+		require.Equal(t, d6tpipe.RunDone, states["p12"].Last.State)
 		require.NotContains(t, states, "p6")
 	})
 }

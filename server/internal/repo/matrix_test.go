@@ -103,6 +103,9 @@ var recordRoutes = []struct {
 	{"DELETE", "webhooks/missing/", "", mAdmin, true, "pipes", 404},
 	{"GET", "webhooks/missing/deliveries/", "", mAdmin, false, "pipes", 404},
 	{"POST", "webhooks/missing/test/", "", mAdmin, true, "pipes", 404},
+	{"GET", "schedule/", "", mRead, false, "pipes", 404},
+	{"PUT", "schedule/", `{"every":"5"}`, mAdmin, true, "pipes", 400},
+	{"DELETE", "schedule/", "", mAdmin, true, "pipes", 404},
 }
 
 // TestAuthorisation asks every route as every actor on every relation.
@@ -149,6 +152,7 @@ func TestAuthorisation(t *testing.T) {
 			{"GET", "", "", 401, 200}, {"GET", "pipes/", "", 200, 200}, {"GET", "remotes/", "", 200, 200},
 			{"POST", "pipes/", `{"name":"$"}`, 401, 400}, {"POST", "remotes/", `{"name":"$"}`, 401, 400},
 			{"GET", "groups/", "", 401, 200}, {"POST", "groups/", `{"name":"$"}`, 401, 400}, {"GET", "audit/", "", 401, 200},
+			{"GET", "schedules/", "", 401, 200}, {"GET", "admin/jobs/", "", 401, 403},
 			{"GET", "groups/acme/data/", "", 401, 404}, {"DELETE", "groups/acme/data/", "", 401, 404}, {"GET", "groups/acme/data/members/", "", 401, 404},
 			{"POST", "groups/acme/data/members/", `{"username":"stranger"}`, 401, 404},
 			{"DELETE", "accounts/nobody/", "", 401, 403}, {"POST", "accounts/nobody/token/", "", 401, 403},

@@ -26,9 +26,12 @@ import (
 // TestOpenAPIAnswers: what the server really answers, good and bad, is as described.
 // Each route succeeds at least once.
 func TestOpenAPIAnswers(t *testing.T) {
-	s, err := httpd.New(httpd.Config{API: wire.New(service(t), wire.Options{})})
+	backend := service(t)
+	s, err := httpd.New(httpd.Config{API: wire.New(backend, wire.Options{})})
 	require.NoError(t, err)
-	tokens := map[string]string{"nobody": "of-nobody"}
+	root, err := backend.AddAccount(t.Context(), wire.Registration{Username: "root", Email: "root@example.com", Password: "p"}, true)
+	require.NoError(t, err)
+	tokens := map[string]string{"nobody": "of-nobody", "root": root}
 	doc, done, hook := document(t), map[wire.Route]bool{}, ""
 	for _, line := range strings.Split(strings.TrimSpace(answersStory), "\n") {
 		who, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -57,7 +60,7 @@ func TestOpenAPIAnswers(t *testing.T) {
 }
 
 // service is the real one, on a catalogue of files in memory.
-func service(t *testing.T) wire.Service {
+func service(t *testing.T) *repo.Repo {
 	t.Helper()
 	d := dbtest.Open(t, dbtest.SQLite(t))
 	hasher, err := vault.NewHasher(vault.HasherOptions{Cost: vault.Cost{Memory: 8, Passes: 1, Lanes: 1}})
@@ -199,6 +202,24 @@ alice GET pipes/own/webhooks/$HOOK/deliveries/
 alice GET pipes/own/webhooks/$HOOK/deliveries/?limit=0
 alice DELETE pipes/own/webhooks/$HOOK/
 alice DELETE pipes/own/webhooks/$HOOK/
+alice GET pipes/free/schedule/
+alice PUT pipes/free/schedule/ {"every":"15m","jitter":"1m"}
+alice PUT pipes/free/schedule/ {"cron":"0 6 * * 1-5","time_zone":"Europe/Berlin","paused":true}
+alice PUT pipes/free/schedule/ {"every":15}
+alice PUT pipes/free/schedule/ {}
+bob PUT pipes/own/schedule/ {"every":"15m"}
+- PUT pipes/own/schedule/ {"every":"15m"}
+alice GET pipes/free/schedule/
+bob GET pipes/free/schedule/
+alice GET schedules/
+- GET schedules/
+bob GET admin/jobs/
+- GET admin/jobs/
+root GET admin/jobs/
+root GET admin/jobs/?kind=scan&state=failed&limit=10
+root GET admin/jobs/?kind=cleaning
+alice DELETE pipes/free/schedule/
+alice DELETE pipes/free/schedule/
 alice POST groups/ {"name":"acme/data"}
 alice POST groups/ {"name":"acme/data"}
 alice POST groups/ {"name":"acme"}
