@@ -59,6 +59,7 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: groupFiles, Title: "Files:"},
 		&cobra.Group{ID: groupCatalog, Title: "Pipes and remotes:"},
 		&cobra.Group{ID: groupShare, Title: "Sharing:"},
+		&cobra.Group{ID: groupWork, Title: "What the server does by itself:"},
 		&cobra.Group{ID: groupSelf, Title: "Profiles and accounts:"},
 		&cobra.Group{ID: groupServer, Title: "Server:"},
 	)
@@ -100,6 +101,8 @@ func newRoot() *cobra.Command {
 		newTransfer(p),
 		newAudit(p),
 		newAnalytics(p))
+	in(groupWork,
+		newSchedule(p))
 	in(groupSelf,
 		newDemo(p),
 		newProfiles(p),
@@ -109,7 +112,7 @@ func newRoot() *cobra.Command {
 		newUnregister(p),
 		newWhoAmI(p),
 		newDoctor(p))
-	in(groupServer, newServe())
+	in(groupServer, newServe(), newAdmin(p))
 	root.AddCommand(newVersion(p), newCompletion(), newMan())
 	p.flags(root)
 	root.SetFlagErrorFunc(usage)
@@ -122,6 +125,7 @@ const (
 	groupFiles   = "files"
 	groupCatalog = "catalog"
 	groupShare   = "share"
+	groupWork    = "work"
 	groupSelf    = "self"
 	groupServer  = "server"
 )

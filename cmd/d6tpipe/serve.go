@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -91,6 +92,7 @@ func (s *serving) listenFlags() *pflag.FlagSet {
 	f.StringVar(&c.Message, "message", "", "`text` that users read when they connect")
 	f.DurationVar(&c.ListingAge, "listing-age", 30*time.Second, "how old a listing may be before a pull has it made anew; a negative one is never")
 	f.DurationVar(&c.ChangesAge, "changes-age", 7*24*time.Hour, "for how long changes of files are kept for who follows them; a negative one is for ever")
+	f.Var((*jobsFlag)(&c.Jobs), "jobs", "how many pipes are scanned on their schedules at a time (default 2); with 0 this server does nothing by itself, and leaves it to others on its database")
 	f.DurationVar(&c.AuditAge, "audit-age", 365*24*time.Hour, "for how long the audit log is kept; a negative one is for ever")
 	f.StringVar(&c.MetricsListen, "metrics-listen", "", "`address` of its own for /metrics (default: on the main one, for --metrics-from)")
 	f.Var((*prefixes)(&c.MetricsFrom), "metrics-from", "address or range that may read /metrics; may be repeated (default: loopback)")
@@ -100,6 +102,24 @@ func (s *serving) listenFlags() *pflag.FlagSet {
 	f.IntVar(&c.MaxRequests, "max-requests", 0, "requests to the API at a time (default 1024)")
 	f.IntVar(&c.MaxTransfers, "max-transfers", 0, "transfers of managed storage at a time (default 512)")
 	return f
+}
+
+// jobsFlag is a number for which the zero value of [server.Config] stands for the
+// default, and a negative one for none.
+type jobsFlag int
+
+func (j *jobsFlag) String() string { return strconv.Itoa(max(int(*j), 0)) }
+func (j *jobsFlag) Type() string   { return "int" }
+
+func (j *jobsFlag) Set(text string) error {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return errors.New("it must be a number, 0 or more")
+	}
+	if *j = jobsFlag(n); n == 0 {
+		*j = -1
+	}
+	return nil
 }
 
 // complete takes the environment into account, and refuses what cannot be meant.
