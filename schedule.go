@@ -53,7 +53,7 @@ type ScheduleState struct {
 type Run struct {
 	ID   string `json:"id"`
 	Kind string `json:"kind"` // scan, mirror, webhook
-	// Name is that of the pipe or the mirror.
+	// Name is that of the pipe, the mirror, or the pipe whose webhook it is of; "" when gone.
 	Name string `json:"name"`
 	// State is RunQueued, RunRunning, RunDone or RunFailed.
 	State RunState `json:"state"`

@@ -150,7 +150,9 @@ func TestScheduledScans(t *testing.T) {
 // the next one on the database.
 func TestScansOfOtherServers(t *testing.T) {
 	dir := t.TempDir()
-	here := func(c *server.Config) { c.Data, c.KeyFile = filepath.Join(dir, "data"), filepath.Join(dir, "keys", "key") }
+	here := func(c *server.Config) {
+		c.Data, c.KeyFile = filepath.Join(dir, "data"), filepath.Join(dir, "keys", "key")
+	}
 	t.Run("idle", func(t *testing.T) {
 		s := newScheduled(t, here, func(c *server.Config) { c.Jobs = -1 })
 		s.put("a.csv", "a")

@@ -41,6 +41,8 @@ func (s *Server) told(ctx context.Context, job jobs.Job, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.Is(err, d6tpipe.ErrNotFound):
+		return jobs.ErrGone
 	case errors.As(err, &failure):
 		return failure
 	case errors.As(err, &refused):

@@ -49,7 +49,7 @@ func TestDocs(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"listen", "public-url", "trusted-proxy", "allow-dial", "registration", "demo", "key-file", "storage", "metrics-listen", "metrics-from", "drain-time", "max-requests"} {
+	for _, name := range []string{"listen", "public-url", "trusted-proxy", "allow-dial", "registration", "demo", "key-file", "storage", "metrics-listen", "metrics-from", "drain-time", "max-requests", "jobs"} {
 		if !regexp.MustCompile("--" + name + `\b`).MatchString(guide) {
 			t.Errorf("docs/server.md says nothing of --%s", name)
 		}

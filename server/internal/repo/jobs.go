@@ -22,8 +22,9 @@ const (
 
 // subjectNames find the name of what a run is for by its subject.
 var subjectNames = map[jobs.Kind]string{
-	jobs.Scan:   `SELECT name FROM records WHERE id = $1`,
-	jobs.Mirror: `SELECT name FROM mirrors WHERE id = $1`,
+	jobs.Scan:    `SELECT name FROM records WHERE id = $1`,
+	jobs.Mirror:  `SELECT name FROM mirrors WHERE id = $1`,
+	jobs.Webhook: `SELECT r.name FROM webhooks w JOIN records r ON r.id = w.record_id WHERE w.id = $1`,
 }
 
 // ownerName finds the name of an account.

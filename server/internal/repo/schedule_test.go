@@ -329,6 +329,46 @@ func TestJobs(t *testing.T) {
 	})
 }
 
+// TestJobNames: a run is called as the mirror is, or the pipe whose webhook it is of.
+func TestJobNames(t *testing.T) {
+	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)))
+	owner, root := w.user(t, "owner"), w.root(t)
+	_, err := owner.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "p"})
+	require.NoError(t, err)
+	id := idOf(t, w.db, "p")
+	require.NoError(t, w.db.Write(t.Context(), func(ctx context.Context, tx db.Tx) error {
+		var user string
+		if err := tx.QueryRowContext(ctx, `SELECT id FROM users WHERE username = 'owner'`).Scan(&user); err != nil {
+			return err
+		}
+		for _, insert := range []string{
+			`INSERT INTO mirrors (id, owner_id, name, source_id, target_id, body, revision, created_at, updated_at) VALUES ('m', $1, 'nightly', $2, $2, '', 1, 1, 1)`,
+			`INSERT INTO webhooks (id, record_id, place, settings, sealed, paused, disabled, disabled_at, cursor, message_id, message, message_cursor, attempts, retry_at,
+				created_at, updated_at) SELECT 'w', $2, '', '', '', false, '', 0, '', '', '', '', 0, 0, 1, 1 FROM users WHERE id = $1`,
+		} {
+			if _, err := tx.ExecContext(ctx, insert, user, id); err != nil {
+				return err
+			}
+		}
+		for _, task := range []jobs.Task{{Kind: jobs.Mirror, Subject: "m", Owner: user}, {Kind: jobs.Webhook, Subject: "w", Owner: user}, {Kind: jobs.Scan, Subject: "gone", Owner: user}} {
+			if err := jobs.Set(ctx, tx, task, w.clock.Now()); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, `INSERT INTO runs (id, kind, subject, tick, state, attempt, lost, holder, lease_at, began_at, ended_at, error, detail)
+				VALUES ($1, $2, $1, 1, 'queued', 0, 0, '', 0, 0, 0, '', '')`, task.Subject, task.Kind); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	names := map[string]string{}
+	for run, err := range root.Jobs(t.Context(), d6tpipe.JobsOptions{}) {
+		require.NoError(t, err)
+		names[run.Kind] = run.Name
+	}
+	require.Equal(t, map[string]string{"mirror": "nightly", "webhook": "p", "scan": ""}, names)
+}
+
 // TestJobsInPages: whoever asks says which page, and answers are as they are described.
 func TestJobsInPages(t *testing.T) {
 	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)))
