@@ -113,6 +113,9 @@ type Config struct {
 
 	// mirrorCheck is how often a run of a mirror looks whether it may go on.
 	mirrorCheck time.Duration
+	// lease is for how long a run of a job belongs to a server that may have died; 0 is the
+	// jobs' own.
+	lease time.Duration
 
 	// Log is told of requests and of what goes wrong, never of secrets; nil is
 	// silent.

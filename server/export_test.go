@@ -35,3 +35,6 @@ func (s *Server) Waiting() int { return s.waiters.Waiting() }
 
 // CheckMirrors says how often a run of a mirror looks whether it may go on.
 func (c *Config) CheckMirrors(every time.Duration) { c.mirrorCheck = every }
+
+// LeaseJobs says for how long a run belongs to a server that may have died.
+func (c *Config) LeaseJobs(d time.Duration) { c.lease = d }

@@ -35,11 +35,16 @@ type processConfig struct {
 	Listen, Data, Database, Storage, KeyFile string
 	DrainTime                                time.Duration
 	MaxConnections                           int
+	Quick                                    bool // as the function of this name
 }
 
 func (c processConfig) server() server.Config {
-	return server.Config{Listen: c.Listen, Data: c.Data, Database: c.Database, Storage: c.Storage, KeyFile: c.KeyFile,
+	config := server.Config{Listen: c.Listen, Data: c.Data, Database: c.Database, Storage: c.Storage, KeyFile: c.KeyFile,
 		DrainTime: c.DrainTime, MaxConnections: c.MaxConnections}
+	if c.Quick {
+		quick(&config)
+	}
+	return config
 }
 
 // serveProcess serves until SIGTERM, and says where.

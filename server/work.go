@@ -25,7 +25,7 @@ func (s *Server) openJobs(ctx context.Context, metrics prometheus.Registerer) (e
 	if s.config.Jobs < 0 {
 		return nil
 	}
-	s.jobs, err = jobs.Open(ctx, jobs.Config{DB: s.db, Queue: s.config.queue(), Pools: s.pools(), Log: s.config.Log, Registry: metrics})
+	s.jobs, err = jobs.Open(ctx, jobs.Config{DB: s.db, Queue: s.config.queue(), Pools: s.pools(), Lease: s.config.lease, Log: s.config.Log, Registry: metrics})
 	return err
 }
 
