@@ -37,14 +37,19 @@ func retryWait(attempts int64) (time.Duration, bool) {
 	return d + rand.N(d/10), true
 }
 
-// DeliveryBackoff is for how long a webhook is left alone, at least, after a run that
-// failed. When a message was not accepted, the next run waits for its time by itself.
-func DeliveryBackoff(failures int) time.Duration {
-	return min(5*time.Second<<min(failures-1, 10), 5*time.Minute)
+// Delivery is how webhooks are delivered to, so many at a time.
+func (r *Repo) Delivery(workers int) jobs.Pool {
+	return jobs.Pool{Do: r.Deliver, Workers: workers, Time: deliveryTime, Backoff: deliveryBackoff}
 }
 
-// DeliveryTime is how long a run of [Repo.Deliver] may take.
-const DeliveryTime = turnTime + 2*hook.Timeout
+// deliveryTime is how long a run may take. It ends by itself well before.
+const deliveryTime = 5 * time.Minute
+
+// deliveryBackoff is for how long a webhook is left alone when the server itself has
+// failed, and not the receiver.
+func deliveryBackoff(failures int) time.Duration {
+	return min(5*time.Second<<min(max(failures-1, 0), 10), 5*time.Minute)
+}
 
 // delivered is the detail of a run.
 type delivered struct {
@@ -58,16 +63,15 @@ type delivered struct {
 // when the last has arrived. The error says why one has not. It may be called again at
 // any time, also when the process has died over it: a message of which nobody knows
 // whether it has arrived is sent again, under the same id.
-func (r *Repo) Deliver(ctx context.Context, id string) (json.RawMessage, error) {
+func (r *Repo) Deliver(ctx context.Context, job jobs.Job) (json.RawMessage, error) {
 	var d delivered
-	began, more := time.Now(), true
 	var err error
-	for err == nil && more {
+	for began, more := time.Now(), true; err == nil && more; {
 		if d.Messages >= turnMessages || time.Since(began) > turnTime {
-			err = r.wakeAt(ctx, id, r.o.Now())
+			err = r.wakeAt(ctx, job.Subject, r.o.Now())
 			break
 		}
-		more, err = r.deliverNext(ctx, id, &d)
+		more, err = r.deliverNext(ctx, job.Subject, &d)
 	}
 	raw, jsonErr := json.Marshal(d)
 	return raw, errors.Join(err, jsonErr)
@@ -91,7 +95,7 @@ func (r *Repo) wakeAt(ctx context.Context, id string, at time.Time) error {
 func (r *Repo) deliverNext(ctx context.Context, id string, d *delivered) (more bool, err error) {
 	w, x, err := r.hookOf(ctx, id)
 	if errors.Is(err, d6tpipe.ErrNotFound) {
-		return false, nil // it was removed, and its task with it
+		return false, jobs.ErrGone
 	}
 	if err != nil || w.waits() || r.o.Hooks == nil {
 		return false, err
@@ -112,11 +116,15 @@ func (r *Repo) deliverNext(ctx context.Context, id string, d *delivered) (more b
 	if err != nil {
 		return false, err
 	}
-	if err := r.settle(ctx, w, o); err != nil {
+	wait, err := r.settle(ctx, w, o)
+	if err != nil {
 		return false, err
 	}
+	if wait < 0 {
+		r.o.Log.Warn("a webhook is disabled", "webhook", w.id, "pipe", x.name, "to", w.place, "reason", o.Err)
+	}
 	if o.Err != nil {
-		return false, fmt.Errorf("attempt %d at message %s: %w", w.attempts+1, w.messageID, o.Err)
+		return false, &jobs.Retry{Err: fmt.Errorf("attempt %d at message %s: %w", w.attempts+1, w.messageID, o.Err), After: wait}
 	}
 	d.Messages++
 	return true, nil
@@ -146,9 +154,11 @@ func (r *Repo) send(ctx context.Context, w *hookRow) (hook.Outcome, error) {
 	return o, nil
 }
 
-// settle notes what came of an attempt at the message of sent.
-func (r *Repo) settle(ctx context.Context, sent *hookRow, o hook.Outcome) error {
-	return r.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+// settle notes what came of an attempt at the message of sent. After one that failed it
+// returns how long to wait before the next; negative is for ever.
+func (r *Repo) settle(ctx context.Context, sent *hookRow, o hook.Outcome) (wait time.Duration, err error) {
+	err = r.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		wait = 0
 		w, err := findHook(ctx, tx, "", sent.id)
 		if errors.Is(err, d6tpipe.ErrNotFound) {
 			return nil
@@ -168,19 +178,27 @@ func (r *Repo) settle(ctx context.Context, sent *hookRow, o hook.Outcome) error 
 			w.forget()
 			return w.write(ctx, tx, updateHook)
 		}
-		w.attempts = a.number
-		return r.failed(ctx, tx, w, o)
+		w.attempts++
+		wait, err = r.failed(ctx, tx, w, o)
+		return err
 	})
+	return wait, err
 }
 
 // failed decides when a message that was not accepted is sent again, or that it is
 // not.
-func (r *Repo) failed(ctx context.Context, tx db.Tx, w *hookRow, o hook.Outcome) error {
+func (r *Repo) failed(ctx context.Context, tx db.Tx, w *hookRow, o hook.Outcome) (wait time.Duration, err error) {
 	wait, again := retryWait(w.attempts)
-	w.retryAt = r.o.Now().Add(max(wait, o.Wait)).UnixMicro()
 	if again && !o.Gone() {
-		return w.write(ctx, tx, updateHook)
+		wait = max(wait, o.Wait)
+		w.retryAt = r.o.Now().Add(wait).UnixMicro()
+		return wait, w.write(ctx, tx, updateHook)
 	}
+	return -1, r.disable(ctx, tx, w, o)
+}
+
+// disable sends nothing to a webhook any more, until somebody enables it again.
+func (r *Repo) disable(ctx context.Context, tx db.Tx, w *hookRow, o hook.Outcome) error {
 	w.retryAt, w.disabledAt = 0, r.now()
 	w.disabled = fmt.Sprintf("%d attempts at a message have failed, the last one because %v", w.attempts, o.Err)
 	if o.Gone() {
@@ -193,7 +211,6 @@ func (r *Repo) failed(ctx context.Context, tx db.Tx, w *hookRow, o hook.Outcome)
 	if err != nil {
 		return err
 	}
-	r.o.Log.Warn("a webhook was disabled", "webhook", w.id, "pipe", x.name, "to", w.place, "reason", w.disabled)
 	return r.note(ctx, tx, user{}, event{action: "disable webhook", kind: x.kind, name: x.name, record: x.id, owner: x.owner,
 		detail: w.id + " to " + w.place + ": " + w.disabled})
 }

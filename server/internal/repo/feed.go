@@ -234,7 +234,7 @@ func (l Listings) extend(ctx context.Context, tx db.Tx, record string, r listing
 	if err := f.save(ctx, tx, record); err != nil {
 		return err
 	}
-	return changed(ctx, tx, record)
+	return changed(ctx, tx, record, time.UnixMicro(now))
 }
 
 // add appends rows. Their times only grow, whatever the clocks of servers say.

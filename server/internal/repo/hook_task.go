@@ -11,25 +11,15 @@ import (
 	"github.com/d6t/d6tpipe-go/server/internal/jobs"
 )
 
-// soon is how near the next attempt at a message is for its webhook to be woken in
-// spite of that. It is longer than any transaction takes.
-const soon = time.Minute
-
 // changed tells the webhooks of a pipe that its feed has grown, in the transaction that
-// made it grow.
-func changed(ctx context.Context, tx db.Tx, record string) error {
-	return wakeHooks(ctx, tx, record, time.Now())
-}
-
-// wakeHooks makes the webhooks of a record due. One whose message waits for its next
-// attempt is left to that, which goes on with what is new.
-func wakeHooks(ctx context.Context, tx db.Tx, record string, now time.Time) error {
+// made it grow. One whose message waits for its next attempt goes on waiting.
+func changed(ctx context.Context, tx db.Tx, record string, now time.Time) error {
 	rows, err := hooksOf(ctx, tx, record)
 	if err != nil {
 		return err
 	}
 	for _, w := range rows {
-		if w.waits() || w.retryAt > now.Add(soon).UnixMicro() {
+		if w.waits() {
 			continue
 		}
 		if err := wake(ctx, tx, w, now, jobs.Wake); err != nil {

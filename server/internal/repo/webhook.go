@@ -227,6 +227,9 @@ func (s *session) updateHook(ctx context.Context, tx db.Tx, x *row, w *hookRow, 
 	if err != nil {
 		return nil, err
 	}
+	if now.URL != was.URL {
+		w.attempts, w.retryAt = 0, 0 // somebody else has not refused anything yet
+	}
 	if now.Include != was.Include || now.Exclude != was.Exclude || !slices.Equal(now.Kinds, was.Kinds) {
 		w.forget() // what it tells is told anew, in a message of another id
 	}
