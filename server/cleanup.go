@@ -15,6 +15,9 @@ const (
 	keepRemoved = 7 * 24 * time.Hour
 	cleanUpTick = time.Hour
 
+	// keepDeliveries is for how long what was sent to webhooks is remembered.
+	keepDeliveries = 30 * 24 * time.Hour
+
 	// removeLimit is how long a server removes the files of one pipe, before it leaves
 	// the rest to the next time; and claimLimit is how long other servers keep away. A
 	// request that is under way when the first is over has arrived when the second is, and
@@ -34,6 +37,7 @@ func (s *Server) cleanUp(ctx context.Context) {
 	}
 	s.forget(ctx, "lines of the audit log", s.config.AuditAge, s.repo.Forget)
 	s.forget(ctx, "changes of files", s.config.ChangesAge, s.repo.ForgetChanges)
+	s.forget(ctx, "deliveries to webhooks", keepDeliveries, s.repo.ForgetDeliveries)
 }
 
 // forget drops what is older than an age; a negative one is for ever.

@@ -58,9 +58,12 @@ type Config struct {
 	// TrustedProxies are the addresses whose X-Forwarded-For and
 	// X-Forwarded-Proto are believed.
 	TrustedProxies []netip.Prefix
-	// AllowDial are private addresses at which users' remotes may lie. Public ones
+	// AllowDial are private addresses at which users' remotes and webhooks may lie. Public ones
 	// always may, loopback and link-local ones only when they are listed.
 	AllowDial []netip.Prefix
+	// WebhookHTTP lets users enter addresses of webhooks that have no TLS. Without it
+	// they begin with https://.
+	WebhookHTTP bool
 	// ListingAge is how old a listing of a pipe may be before a pull has it made anew;
 	// 30 s, and never with a negative one: then each pull lists the storage itself.
 	ListingAge time.Duration

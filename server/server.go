@@ -19,6 +19,7 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/wire"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
 	"github.com/d6t/d6tpipe-go/server/internal/gateway"
+	"github.com/d6t/d6tpipe-go/server/internal/hook"
 	"github.com/d6t/d6tpipe-go/server/internal/httpd"
 	"github.com/d6t/d6tpipe-go/server/internal/jobs"
 	"github.com/d6t/d6tpipe-go/server/internal/listing"
@@ -35,6 +36,7 @@ type Server struct {
 	repo    *repo.Repo
 	storage gateway.Storage
 	scanner *listing.Scanner
+	hooks   *hook.Sender
 	jobs    *jobs.Jobs // nil: others do it
 	waiters *repo.Waiters
 	front   *httpd.Server
@@ -88,7 +90,8 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return err
 	}
 	o.Storage, o.Lister, o.ListingAge, o.Kick = managed{s.storage}, s.scanner, c.ListingAge, s.kick
-	o.Waiters, o.Rest = s.waiters, httpd.Rest
+	s.hooks = s.newHooks()
+	o.Waiters, o.Rest, o.Hooks = s.waiters, httpd.Rest, s.hooks
 	*s.repo = *repo.New(o)
 	api := withHost(wire.New(s.repo, wire.Options{Log: c.Log}))
 	metrics := prometheus.NewRegistry()
@@ -156,6 +159,9 @@ func (s *Server) Close() (err error) {
 	}
 	if s.jobs != nil { // before what it works with
 		err = s.jobs.Close()
+	}
+	if s.hooks != nil {
+		s.hooks.Close()
 	}
 	if s.scanner != nil {
 		err = errors.Join(err, s.scanner.Close())

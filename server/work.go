@@ -6,13 +6,26 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/d6t/d6tpipe-go/server/internal/dial"
+	"github.com/d6t/d6tpipe-go/server/internal/hook"
 	"github.com/d6t/d6tpipe-go/server/internal/jobs"
 )
+
+// hookWorkers is how many webhooks are delivered to at a time. They wait for others most
+// of the time.
+const hookWorkers = 8
+
+// newHooks makes what sends to webhooks: to where users say, under the rules of where the
+// server may connect to.
+func (s *Server) newHooks() *hook.Sender {
+	return hook.New(hook.Config{Dial: dial.Policy{Allow: s.config.AllowDial}, HTTP: s.config.WebhookHTTP, Version: s.config.Version})
+}
 
 // pools are what this server does by itself: how, and how much of it at a time.
 func (s *Server) pools() map[jobs.Kind]jobs.Pool {
 	pools := map[jobs.Kind]jobs.Pool{
-		jobs.Scan: {Do: s.scan, Workers: s.config.Jobs, Time: scanTime, Backoff: scanBackoff},
+		jobs.Scan:    {Do: s.scan, Workers: s.config.Jobs, Time: scanTime, Backoff: scanBackoff},
+		jobs.Webhook: s.repo.Delivery(hookWorkers),
 	}
 	if s.config.Mirrors > 0 {
 		pools[jobs.Mirror] = jobs.Pool{Do: s.mirror, Workers: s.config.Mirrors, Backoff: mirrorBackoff}

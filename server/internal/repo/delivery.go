@@ -12,12 +12,8 @@ import (
 	"github.com/d6t/d6tpipe-go/server/internal/hook"
 )
 
-const (
-	// keepDeliveries is how many deliveries are remembered of a webhook, and
-	// keepDeliveriesFor for how long.
-	keepDeliveries    = 200
-	keepDeliveriesFor = 30 * 24 * time.Hour
-)
+// keepDeliveries is how many deliveries are remembered of a webhook.
+const keepDeliveries = 200
 
 // An attempt is what is known of a delivery before it is made.
 type attempt struct {
@@ -86,20 +82,21 @@ func (s *session) deliveries(ctx context.Context, tx db.Tx, r resource, page str
 	return all, rows.Err()
 }
 
-// ForgetDeliveries drops deliveries that are too old, in small steps.
-func (r *Repo) ForgetDeliveries(ctx context.Context) error {
-	before := r.o.Now().Add(-keepDeliveriesFor).UnixMicro()
+// ForgetDeliveries drops the deliveries from before a time, in small steps, and returns
+// how many those were.
+func (r *Repo) ForgetDeliveries(ctx context.Context, before time.Time) (n int64, err error) {
 	for {
-		n := int64(0)
+		some := int64(0)
 		err := r.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
-			result, err := tx.ExecContext(ctx, `DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE at < $1 ORDER BY at, id LIMIT $2)`, before, auditPage)
+			result, err := tx.ExecContext(ctx, `DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE at < $1 ORDER BY at, id LIMIT $2)`, before.UnixMicro(), auditPage)
 			if err == nil {
-				n, err = result.RowsAffected()
+				some, err = result.RowsAffected()
 			}
 			return err
 		})
-		if err != nil || n < auditPage {
-			return err
+		n += some
+		if err != nil || some < auditPage {
+			return n, err
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/d6t/d6tpipe-go/internal/catalog"
 	"github.com/d6t/d6tpipe-go/internal/wire"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/jobs"
 	"github.com/d6t/d6tpipe-go/server/internal/listing"
 )
 
@@ -39,7 +40,26 @@ func (s *session) FilesChanged(ctx context.Context, name string) (time.Time, err
 	if err != nil {
 		return time.Time{}, err
 	}
-	return s.o.Lister.Changed(ctx, p)
+	at, err := s.o.Lister.Changed(ctx, p)
+	if err != nil {
+		return at, err
+	}
+	return at, s.scanSoon(ctx, p.ID)
+}
+
+// scanSoon has a pipe scanned now that is scanned on a schedule: those who follow it
+// hear of what was pushed as soon as they can.
+func (s *session) scanSoon(ctx context.Context, id string) error {
+	err := s.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		return jobs.Wake(ctx, tx, jobs.Scan, id, s.o.Now())
+	})
+	if errors.Is(err, d6tpipe.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		s.o.Kick()
+	}
+	return err
 }
 
 // listed looks up a pipe whose files are listed.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -20,7 +21,16 @@ import (
 	"github.com/d6t/d6tpipe-go/server/internal/vault"
 )
 
-func TestMain(m *testing.M) { dbtest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(delivererVariable) != "" { // it was started by TestDeliveryKills
+		if err := deliver(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	dbtest.Main(m)
+}
 
 // cheap makes passwords quick to hash.
 var cheap = vault.HasherOptions{Cost: vault.Cost{Memory: 8, Passes: 1, Lanes: 1}}
@@ -88,12 +98,20 @@ type world struct {
 	keys  *keyring
 	clock *clock
 	url   string
+
+	keyFile string
 }
 
 // newKeys makes a database's key.
 func newKeys(t testing.TB, d *db.DB) *vault.Keys {
 	t.Helper()
-	keys, err := vault.Load(t.Context(), vault.Source{Make: filepath.Join(t.TempDir(), "keys", "key")}, "")
+	return newKeyFile(t, d, filepath.Join(t.TempDir(), "keys", "key"))
+}
+
+// newKeyFile makes a database's key in a file.
+func newKeyFile(t testing.TB, d *db.DB, path string) *vault.Keys {
+	t.Helper()
+	keys, err := vault.Load(t.Context(), vault.Source{Make: path}, "")
 	require.NoError(t, err)
 	check, err := keys.Check()
 	require.NoError(t, err)
@@ -104,10 +122,11 @@ func newKeys(t testing.TB, d *db.DB) *vault.Keys {
 
 func newWorld(t testing.TB, d *db.DB, change ...func(*repo.Options)) *world {
 	t.Helper()
-	keys := newKeys(t, d)
+	keyFile := filepath.Join(t.TempDir(), "keys", "key")
+	keys := newKeyFile(t, d, keyFile)
 	hasher, err := vault.NewHasher(cheap)
 	require.NoError(t, err)
-	w := &world{db: d, keys: &keyring{}, clock: &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}}
+	w := &world{db: d, keyFile: keyFile, keys: &keyring{}, clock: &clock{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}}
 	o := repo.Options{
 		DB: d, Keys: keys, Hasher: hasher, Storage: w.keys, Now: w.clock.Now,
 		Throttle: vault.NewThrottle(vault.ThrottleOptions{Registrations: -1, Now: w.clock.Now}),

@@ -107,6 +107,9 @@ func (s *session) changeHook(ctx context.Context, verb catalog.Verb, r resource,
 		}
 		return err
 	})
+	if err == nil {
+		s.o.Kick()
+	}
 	return out, err
 }
 
@@ -156,7 +159,13 @@ func (s *session) createHook(ctx context.Context, tx db.Tx, x *row, at spot, in 
 	if err := s.noteHook(ctx, tx, x, w, "create webhook", ""); err != nil {
 		return nil, err
 	}
-	return s.tellHook(x, w, secret, "")
+	notice := ""
+	if _, err := jobs.Find(ctx, tx, jobs.Scan, x.id); errors.Is(err, d6tpipe.ErrNotFound) {
+		notice = "The server looks for changes of this pipe when somebody pulls or follows it; give the pipe a schedule, so that it does so by itself."
+	} else if err != nil {
+		return nil, err
+	}
+	return s.tellHook(x, w, secret, notice)
 }
 
 // readHook reads what was said of a webhook.
