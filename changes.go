@@ -2,7 +2,9 @@ package d6tpipe
 
 import (
 	"context"
+	"errors"
 	"iter"
+	"os"
 
 	"github.com/d6t/d6tpipe-go/internal/glob"
 	"github.com/d6t/d6tpipe-go/internal/transfer"
@@ -19,6 +21,8 @@ type ChangesOptions struct {
 	Include, Exclude string
 	// Force believes that everything is gone when the remote is empty.
 	Force bool
+	// Fresh looks at the storage itself, whatever a server knows of it.
+	Fresh bool
 }
 
 // A Change is what became of one file of the remote since the consumer has
@@ -60,6 +64,12 @@ const (
 // the program, so do those of its last second, 64 at most. So each change is seen at
 // least once.
 //
+// Where a server keeps a change feed of the pipe, it is asked what has changed since the
+// last time, and the storage is not listed. What was changed on the storage past d6tpipe
+// is seen as late as the server looks, after 30 seconds unless it was told otherwise;
+// o.Fresh looks at the storage itself. Only the last state of a file is told, however
+// often it has changed since.
+//
 // Nothing is pulled. A file is gone only when a complete listing lacks it, and when
 // the remote is empty although files were known the error is [ErrRefused], unless
 // o.Force is set. An error comes last; names that cannot be used are [ErrPartial],
@@ -68,20 +78,11 @@ const (
 func (p *Pipe) Changes(ctx context.Context, o ChangesOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		left := false
-		err := p.with(ctx, "look for changes of", RoleRead, func(s *transfer.Sync) error {
-			opt, err := o.options()
-			if err != nil {
-				return err
-			}
-			for c, err := range s.Changes(ctx, opt) {
-				if err != nil {
-					return err
-				}
-				if left = !yield(newChange(c), nil); left {
-					return nil
-				}
-			}
-			return nil
+		err := p.consume(ctx, o, 1, func(c *transfer.Consumer) error {
+			w := watching{pipe: p, consumer: c, fresh: o.Fresh, feed: p.feed(false), yield: single(yield)}
+			_, err := w.round(ctx, 0)
+			left = w.left
+			return err
 		})
 		if err != nil && !left {
 			yield(Change{}, err)
@@ -89,11 +90,48 @@ func (p *Pipe) Changes(ctx context.Context, o ChangesOptions) iter.Seq2[Change, 
 	}
 }
 
+// single hands on changes one at a time.
+func single(yield func(Change, error) bool) func([]transfer.Change) bool {
+	return func(batch []transfer.Change) bool { return yield(newChange(batch[0]), nil) }
+}
+
+// consume lets do work as the consumer, who is told of a number of changes at a time.
+func (p *Pipe) consume(ctx context.Context, o ChangesOptions, batch int, do func(*transfer.Consumer) error) (err error) {
+	opt, err := o.options()
+	if err == nil {
+		opt.Batch = batch
+		err = p.asConsumer(ctx, opt, do)
+	}
+	return p.explain(changesOp, err)
+}
+
+const changesOp = "look for changes of"
+
+func (p *Pipe) asConsumer(ctx context.Context, opt transfer.ChangesOptions, do func(*transfer.Consumer) error) (err error) {
+	if err := os.MkdirAll(p.state, 0o700); err != nil {
+		return err
+	}
+	c, err := transfer.OpenConsumer(ctx, p.state, opt)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }() // also when the loop panics
+	return do(c)
+}
+
 func (o ChangesOptions) options() (transfer.ChangesOptions, error) {
 	if o.Consumer == "" {
 		o.Consumer = "default"
 	}
-	return transfer.ChangesOptions{Consumer: o.Consumer, Match: glob.Filter(o.Include, o.Exclude), Force: o.Force}, checkName("consumer", o.Consumer)
+	out := transfer.ChangesOptions{Consumer: o.Consumer, Match: glob.Filter(o.Include, o.Exclude), Force: o.Force}
+	if o.Include != "" || o.Exclude != "" {
+		raw, err := encodeJSON([]string{o.Include, o.Exclude})
+		if err != nil {
+			return out, err
+		}
+		out.Filter = string(raw)
+	}
+	return out, checkName("consumer", o.Consumer)
 }
 
 func newChange(c transfer.Change) Change {

@@ -17,7 +17,8 @@ func newChanges(p *program) *cobra.Command {
 		Short: "Tell what is new, modified or gone on the remote since the last time",
 		Long: `Tell what is new, modified or gone on the remote since this command told it the last
 time, a line each, sorted by key. Nothing is pulled. A change that was written out is
-acknowledged and does not come again; each consumer has its own memory of that.
+acknowledged and does not come again; each consumer has its own memory of that. A server
+that follows the pipe is asked, and what it has not seen yet is told later.
 
 When the remote is empty although files were known, that is refused and the exit code
 is 5; --force believes it.`,
@@ -26,6 +27,7 @@ is 5; --force believes it.`,
 	}
 	f.flags(c)
 	c.Flags().StringVar(&o.Consumer, "consumer", "default", "`name` of who processes the changes")
+	c.Flags().BoolVar(&o.Fresh, "fresh", false, "look at the remote itself, whatever the server has seen")
 	c.Flags().BoolVar(&o.Force, "force", false, "believe that everything is gone when the remote is empty")
 	r.flags(c)
 	return p.pipeFirst(c, 0, func(c *cobra.Command, name string, _ []string) error {

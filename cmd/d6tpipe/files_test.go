@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -28,7 +30,7 @@ func TestFileScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server": startServer, "exits": exits, "local-pipe": pulledPipe, "server-pipe": serverPipe, "random": random, "decodes": decodes,
+			"server": startServer, "exits": exits, "local-pipe": pulledPipe, "server-pipe": serverPipe, "random": random, "decodes": decodes, "until": until,
 		},
 	})
 }
@@ -65,6 +67,18 @@ func serverPipe(ts *testscript.TestScript, _ bool, args []string) {
 		pipe.Protocol, pipe.Location = d6tpipe.ProtocolDir, ts.MkAbs(args[1])
 	}
 	addPipe(ts, api, pipe)
+}
+
+// until FILE REGEXP waits until a running program has written something to a file.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	form := regexp.MustCompile(args[1])
+	for range 3000 {
+		if text, _ := os.ReadFile(ts.MkAbs(args[0])); form.Match(text) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond) // another process: there is nothing to wait on
+	}
+	ts.Fatalf("%s never had %s", args[0], form)
 }
 
 func addPipe(ts *testscript.TestScript, api d6tpipe.API, s d6tpipe.PipeSettings) {

@@ -85,6 +85,7 @@ func newRoot() *cobra.Command {
 		newReset(p),
 		newMirror(p),
 		newChanges(p),
+		newWatch(p),
 	)
 	in(groupCatalog,
 		newRemotes(p),

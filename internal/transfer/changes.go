@@ -4,13 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
-	"os"
-	"path/filepath"
-	"time"
 
-	"github.com/d6t/d6tpipe-go/internal/atomicfile"
 	"github.com/d6t/d6tpipe-go/internal/storage"
 )
 
@@ -40,11 +35,12 @@ type ChangesOptions struct {
 	Match func(key string) bool
 	// Force believes a remote that is empty although files were known.
 	Force bool
+	// Filter names Match: two of one name let the same keys through. A place in a feed
+	// is remembered for one filter.
+	Filter string
+	// Batch is how many changes to tell of at a time, at most; 0 is one.
+	Batch int
 }
-
-// ackBatch is how many acknowledgements are written down at a time, at most: as many
-// come again after a crash.
-const ackBatch = 64
 
 // Changes yields what is new, modified or gone on the remote since it was
 // acknowledged, sorted by key. A change is acknowledged when the next one is asked
@@ -54,81 +50,64 @@ const ackBatch = 64
 // other, in this process and others.
 func (s *Sync) Changes(ctx context.Context, opt ChangesOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		if err := s.changes(ctx, opt, yield); err != nil {
+		left, err := s.changes(ctx, opt, func(batch []Change) bool { return yield(batch[0], nil) })
+		if err != nil && !left {
 			yield(Change{}, err)
 		}
 	}
 }
 
-func (s *Sync) changes(ctx context.Context, opt ChangesOptions, yield func(Change, error) bool) (err error) {
-	path := filepath.Join(s.cfg.State, "changes-"+opt.Consumer)
-	m := newManifest(path)
-	unlock, err := m.lock(ctx)
+func (s *Sync) changes(ctx context.Context, opt ChangesOptions, yield func([]Change) bool) (left bool, err error) {
+	c, err := OpenConsumer(ctx, s.cfg.State, opt)
 	if err != nil {
-		return err
+		return false, err
 	}
-	defer unlock()
-	if err := s.sameRemote(m); err != nil {
-		return err
-	}
-	w, err := m.writer()
-	if err != nil {
-		return err
+	defer func() { err = errors.Join(err, c.Close()) }() // also when the loop panics
+	return s.CompareWith(ctx, c, yield)
+}
+
+// CompareWith lists the remote, and tells a consumer of what is not as it remembers it.
+// It reports whether the loop was left. Whatever place the consumer had in a feed is not
+// good any more: what was seen here may be newer than anything the feed tells.
+func (s *Sync) CompareWith(ctx context.Context, c *Consumer, yield func([]Change) bool) (left bool, err error) {
+	if err := c.forgetPlace(); err != nil {
+		return false, err
 	}
 	there, err := s.ScanRemote(ctx)
 	if err != nil {
-		return errors.Join(err, w.close())
+		return false, err
 	}
-	match := Request{Match: opt.Match}.matcher(s.cfg.Match)
-	a := acknowledged{w: w, last: time.Now()}
-	left := false
-	defer func() { // also when the loop panics
-		failed := errors.Join(a.flush(), w.close())
-		if !left { // who has left the loop hears nothing more, and sees the changes again
-			err = errors.Join(err, failed)
-		}
-	}()
-	if err := guardChanges(w.entries, there, match, opt.Force); err != nil {
-		return err
+	return c.compare(ctx, s.cfg.Place, s.cfg.Match, there, yield)
+}
+
+// compare tells of what a listing has that the consumer does not remember.
+func (c *Consumer) compare(ctx context.Context, place string, match func(string) bool, there storage.Listing, yield func([]Change) bool) (left bool, err error) {
+	if err := c.at(place); err != nil {
+		return false, err
 	}
+	match = Request{Match: c.opt.Match}.matcher(match)
+	known := c.entries()
+	if err := guardChanges(known, there, match, c.opt.Force); err != nil {
+		return false, err
+	}
+	t := c.telling(ctx, yield)
 	refused := Plan{Refused: there.Refused}
-	for st := range (states{base: w.entries, remote: there.Objects()}).each {
-		c, changed := st.change()
+	for st := range (states{base: known, remote: there.Objects()}).each {
+		change, changed := st.change()
 		if !changed || !match(st.Key) || refused.refuses(st.Key) { // a name that is refused is there all the same
 			continue
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		if on, err := t.add(change); !on || err != nil {
+			return !on, err
 		}
-		left = true
-		if !yield(c, nil) {
-			return nil
-		}
-		left = false
-		if err := a.add(c.acknowledge()); err != nil {
-			return err
-		}
+	}
+	if on, err := t.end(); !on || err != nil {
+		return !on, err
 	}
 	if len(there.Refused) > 0 {
-		return &PartialError{Refused: there.Refused}
+		return false, &PartialError{Refused: there.Refused}
 	}
-	return nil
-}
-
-// sameRemote starts over when what is remembered is of another remote.
-func (s *Sync) sameRemote(m *manifest) error {
-	name := m.path + ".place"
-	last, err := os.ReadFile(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err == nil && string(last) == s.cfg.Place {
-		return nil
-	}
-	if err := m.reset(); err != nil {
-		return err
-	}
-	return atomicfile.Write(name, []byte(s.cfg.Place), 0o600)
+	return false, nil
 }
 
 // guardChanges refuses to say that everything is gone.
@@ -143,6 +122,10 @@ func guardChanges(known []Entry, there storage.Listing, match func(string) bool,
 	for _, e := range there.Refused {
 		has += one(match(e.Key))
 	}
+	return refuseNone(knew, has, force)
+}
+
+func refuseNone(knew, has int, force bool) error {
 	if knew > 0 && has == 0 && !force {
 		return fmt.Errorf("%w: the remote is empty, and had %d files", ErrRefused, knew)
 	}
@@ -176,25 +159,4 @@ func (c Change) acknowledge() Entry {
 		return Entry{Key: c.Key}
 	}
 	return Entry{Key: c.Key, Tag: c.Object.Tag, Size: c.Object.Size, RemoteTime: StampOf(c.Object.ModTime), Synced: now()}
-}
-
-// acknowledged are the changes that the consumer is done with.
-type acknowledged struct {
-	w     *writer
-	batch []Entry
-	last  time.Time
-}
-
-func (a *acknowledged) add(e Entry) error {
-	a.batch = append(a.batch, e)
-	if len(a.batch) < ackBatch && time.Since(a.last) < batchTime {
-		return nil
-	}
-	return a.flush()
-}
-
-func (a *acknowledged) flush() error {
-	batch := a.batch
-	a.batch, a.last = nil, time.Now()
-	return a.w.append(batch)
 }

@@ -107,7 +107,7 @@ func (s *session) wait(ctx context.Context, p listing.Pipe, from feed.Cursor, d 
 	case limited.Err() != nil && ctx.Err() == nil:
 		err = nil
 	case errors.As(err, &no) && no.Status == http.StatusServiceUnavailable:
-		stale, err = "too many pipes wait to be listed", nil
+		stale, err = "", nil
 	}
 	if err != nil {
 		return stale, err
