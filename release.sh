@@ -20,6 +20,9 @@ dist=${1:-dist}
 # The most that a program may weigh, in bytes. When it is over, `go build -ldflags=-dumpdep ./cmd/d6tpipe 2>&1 | grep
 # ReflectMethod` tells whether something calls methods by name, as text/template does: then the linker keeps them all.
 limit=45000000
+# What the storage server brings along and we hardly call: there the compiler need not make copies of small functions, which
+# saves 2% of the program. ./test.sh reads both.
+lean='github.com/aws github.com/segmentio github.com/rabbitmq github.com/nats-io github.com/DataDog github.com/go-ldap github.com/hashicorp'
 systems='linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64'
 
 unset GOFLAGS "${!GOEXPERIMENT@}"
@@ -33,7 +36,9 @@ mkdir "$tmp/dist" "$tmp/common"
 
 # compile GOOS/GOARCH FILE
 compile() {
-  GOOS=${1%/*} GOARCH=${1#*/} go build -buildvcs=true -trimpath -ldflags='-s -w' -o "$2" ./cmd/d6tpipe
+  local path flags=()
+  for path in $lean; do flags+=("-gcflags=$path/...=-l"); done
+  GOOS=${1%/*} GOARCH=${1#*/} go build -buildvcs=true -trimpath -ldflags='-s -w' "${flags[@]}" -o "$2" ./cmd/d6tpipe
 }
 
 # licences FOLDER copies the terms of everything that is in the program.

@@ -189,12 +189,13 @@ check_tests() {
 # vetted on one processor: that asks of all packages and tests what a compiler asks. Of the other processors one is drawn;
 # all of them are part of a proof, as they are of a release.
 check_other_systems() {
-  local rc=0 pair bytes limit pairs=(linux/amd64 windows/amd64 darwin/arm64) others=(linux/arm64 darwin/amd64 windows/arm64)
+  local rc=0 pair bytes limit path flags=(-ldflags='-s -w') pairs=(linux/amd64 windows/amd64 darwin/arm64) others=(linux/arm64 darwin/amd64 windows/arm64)
   limit=$(sed -n 's/^limit=//p' release.sh)
+  for path in $(sed -n "s/^lean='\(.*\)'/\1/p" release.sh); do flags+=("-gcflags=$path/...=-l"); done
   [ -n "${D6TPIPE_PROOF:-}" ] || others=("${others[RANDOM % ${#others[@]}]}")
   for pair in "${pairs[@]}" "${others[@]}"; do
     export GOOS=${pair%/*} GOARCH=${pair#*/} CGO_ENABLED=0
-    GOWORK=$PWD/go.work go build -ldflags='-s -w' -o "$tmp/d6tpipe" ./cmd/d6tpipe || { echo "$pair: does not compile"; rc=1; continue; }
+    GOWORK=$PWD/go.work go build "${flags[@]}" -o "$tmp/d6tpipe" ./cmd/d6tpipe || { echo "$pair: does not compile"; rc=1; continue; }
     bytes=$(wc -c <"$tmp/d6tpipe")
     echo "$pair: the program has $bytes bytes"
     [ "$bytes" -le "$limit" ] || { echo "more than $limit; see release.sh"; rc=1; }
