@@ -344,7 +344,7 @@ func TestEmptyPages(t *testing.T) {
 // Every status that is no success matches exactly one kind.
 func TestEveryStatusHasAKind(t *testing.T) {
 	kinds := []error{d6tpipe.ErrInvalid, d6tpipe.ErrUnauthorized, d6tpipe.ErrPermission, d6tpipe.ErrNotFound, d6tpipe.ErrExists, d6tpipe.ErrConflict,
-		d6tpipe.ErrTooLarge, d6tpipe.ErrRateLimited, d6tpipe.ErrUnsupported, d6tpipe.ErrUnavailable}
+		d6tpipe.ErrTooLarge, d6tpipe.ErrRateLimited, d6tpipe.ErrUnsupported, d6tpipe.ErrUnavailable, d6tpipe.ErrCursorExpired}
 	status := 0
 	api := dialAs(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)

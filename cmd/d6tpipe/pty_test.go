@@ -535,3 +535,42 @@ func TestTerminals(t *testing.T) {
 		t.Errorf("%q", stdout)
 	}
 }
+
+// A watch tells of changes as they come, outlives a server that cannot be reached for a
+// while, and ends at once with Ctrl-C, also while its command is at work.
+func TestWatchOnATerminal(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.put("a.csv", 100)
+	if code, _, stderr := s.run("push", "sales"); code != 0 {
+		t.Fatal(stderr)
+	}
+	term := (&terminal{t: t}).start(s.command("watch", "sales"), 80)
+	term.expect(`new +100 B  a\.csv`)
+	s.front.Set(faultproxy.Always(faultproxy.Fault{Kind: faultproxy.Refuse}))
+	term.expect(`again in [^\n]+: `)
+	s.front.Set(nil)
+	s.put("b.csv", 200)
+	if code, _, stderr := s.run("push", "sales"); code != 0 {
+		t.Fatal(stderr)
+	}
+	term.expect(`new +200 B  b\.csv`)
+	term.press("\x03")
+	if code, took := term.end(); code != exitInterrupted || took > stopLimit {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+	if !strings.HasSuffix(term.written(), "d6tpipe: interrupted\r\n") {
+		t.Errorf("on the terminal stays %q", term.written())
+	}
+
+	s.put("c.csv", 300)
+	if code, _, stderr := s.run("push", "sales"); code != 0 {
+		t.Fatal(stderr)
+	}
+	term = (&terminal{t: t}).start(s.command("watch", "sales", "--exec", `echo begun; trap "" TERM INT; sleep 1000; sleep 1000`), 80)
+	term.expect(`begun`)
+	term.press("\x03")
+	if code, took := term.end(); code != exitInterrupted || took > 2*stopLimit {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+}
