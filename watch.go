@@ -56,7 +56,7 @@ const (
 // loop waits until the first one has ended.
 func (p *Pipe) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		if err, left := p.watch(ctx, o, 1, single(yield)); err != nil && !left {
+		if left, err := p.watch(ctx, o, 1, single(yield)); err != nil && !left {
 			yield(Change{}, err)
 		}
 	}
@@ -67,7 +67,7 @@ func (p *Pipe) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, erro
 // it is left.
 func (p *Pipe) WatchBatches(ctx context.Context, o WatchOptions) iter.Seq2[[]Change, error] {
 	return func(yield func([]Change, error) bool) {
-		err, left := p.watch(ctx, o, maxBatch, func(batch []transfer.Change) bool {
+		left, err := p.watch(ctx, o, maxBatch, func(batch []transfer.Change) bool {
 			changes := make([]Change, len(batch))
 			for i, c := range batch {
 				changes[i] = newChange(c)
@@ -80,7 +80,7 @@ func (p *Pipe) WatchBatches(ctx context.Context, o WatchOptions) iter.Seq2[[]Cha
 	}
 }
 
-func (p *Pipe) watch(ctx context.Context, o WatchOptions, batch int, yield func([]transfer.Change) bool) (err error, left bool) {
+func (p *Pipe) watch(ctx context.Context, o WatchOptions, batch int, yield func([]transfer.Change) bool) (left bool, err error) {
 	w := watching{pipe: p, fresh: o.Fresh, feed: p.feed(!o.Once), yield: yield}
 	err = p.consume(ctx, o.ChangesOptions, batch, func(c *transfer.Consumer) error {
 		w.consumer = c
@@ -93,7 +93,7 @@ func (p *Pipe) watch(ctx context.Context, o WatchOptions, batch int, yield func(
 	if !o.Once && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil
 	}
-	return err, w.left
+	return w.left, err
 }
 
 // watching is a consumer at work.
