@@ -82,7 +82,7 @@ func pool(do work) jobs.Pool { return jobs.Pool{Do: do, Workers: 2, Backoff: min
 func (s *scene) config(p jobs.Pool) jobs.Config {
 	return jobs.Config{
 		DB: s.d, Queue: s.queue, Pools: map[jobs.Kind]jobs.Pool{jobs.Scan: p}, Now: s.Now,
-		Poll: 20 * time.Millisecond, Lease: 5 * time.Second, Log: slog.New(slog.NewTextHandler(s.Output(), nil)),
+		Poll: 200 * time.Millisecond, Lease: 5 * time.Second, Log: slog.New(slog.NewTextHandler(s.Output(), nil)),
 	}
 }
 
@@ -108,7 +108,7 @@ func (s *scene) due(j *jobs.Jobs, task jobs.Task) {
 // await waits until something holds.
 func (s *scene) await(what string, holds func() bool) {
 	s.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); !holds(); time.Sleep(25 * time.Millisecond) {
 		require.True(s, time.Now().Before(end), what)
 	}
 }

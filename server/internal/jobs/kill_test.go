@@ -67,7 +67,7 @@ func (d diary) work(ctx context.Context, job jobs.Job) (json.RawMessage, error) 
 // config is that of an engine that writes a diary.
 func (c childConfig) config(t testing.TB, d diary) jobs.Config {
 	return jobs.Config{
-		DB: dbtest.Open(t, c.URL), Queue: c.Queue, Now: fast(c.Since), Poll: 20 * time.Millisecond, Lease: c.Lease,
+		DB: dbtest.Open(t, c.URL), Queue: c.Queue, Now: fast(c.Since), Poll: 50 * time.Millisecond, Lease: c.Lease,
 		Pools: map[jobs.Kind]jobs.Pool{jobs.Scan: {Do: d.work, Workers: 4, Backoff: minutes}},
 	}
 }

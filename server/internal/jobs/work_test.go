@@ -49,6 +49,23 @@ func alone(subject, owner string) jobs.Task {
 	return jobs.Task{Kind: jobs.Scan, Subject: subject, Owner: owner}
 }
 
+// wanted sets tasks and asks for them.
+func (s *scene) wanted(tasks ...jobs.Task) {
+	s.Helper()
+	write(s, s.d, func(ctx context.Context, tx db.Tx) error {
+		for _, task := range tasks {
+			err := jobs.Set(ctx, tx, task, s.Now())
+			if err == nil {
+				err = jobs.Due(ctx, tx, task.Kind, task.Subject, s.Now())
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 func TestDueWhileAtWorkIsOnceMore(t *testing.T) {
 	each(t, func(t *testing.T, s *scene) {
 		did, do := holder()
@@ -85,17 +102,15 @@ func TestOwnersShareTheWorkers(t *testing.T) {
 		did, do := holder()
 		p := pool(do)
 		p.Workers = 4
+		var tasks []jobs.Task
 		for _, owner := range []string{"ann", "bob"} { // many more than there are workers
-			for i := range 50 {
-				task := alone(fmt.Sprint(owner, i), owner)
-				set(t, s.d, task, s.Now())
-				write(t, s.d, func(ctx context.Context, tx db.Tx) error { return jobs.Due(ctx, tx, task.Kind, task.Subject, start) })
+			for i := range 20 {
+				tasks = append(tasks, alone(fmt.Sprint(owner, i), owner))
 			}
 		}
+		s.wanted(tasks...)
 		s.advance(time.Hour)
-		late := alone("late", "eve")
-		set(t, s.d, late, s.Now())
-		write(t, s.d, func(ctx context.Context, tx db.Tx) error { return jobs.Due(ctx, tx, late.Kind, late.Subject, s.Now()) })
+		s.wanted(alone("late", "eve"))
 		c := s.config(p)
 		registry := prometheus.NewPedanticRegistry()
 		c.Registry = registry
@@ -120,7 +135,7 @@ func TestOwnersShareTheWorkers(t *testing.T) {
 			# TYPE d6tpipe_jobs_late_seconds gauge
 			d6tpipe_jobs_late_seconds{kind="scan"} 3600
 		`), "d6tpipe_jobs_running", "d6tpipe_jobs_late_seconds"))
-		for range 20 { // the one who has more ends one: it is another one's turn
+		for range 6 { // the one who has more ends one: it is another one's turn
 			more := "ann"
 			if len(has["bob"]) > len(has["ann"]) {
 				more = "bob"
@@ -144,9 +159,7 @@ func TestOneOwnerHasHalf(t *testing.T) {
 		p := pool(do)
 		p.Workers = 6
 		for i := range 8 {
-			task := alone(fmt.Sprint("p", i), "ann")
-			set(t, s.d, task, s.Now())
-			write(t, s.d, func(ctx context.Context, tx db.Tx) error { return jobs.Due(ctx, tx, task.Kind, task.Subject, start) })
+			s.wanted(alone(fmt.Sprint("p", i), "ann"))
 		}
 		bob := alone("bob", "bob")
 		set(t, s.d, bob, s.Now())
@@ -360,24 +373,61 @@ func TestWhatRiverLosesIsSentAgain(t *testing.T) {
 	})
 }
 
-func TestPanicsFailTheRun(t *testing.T) {
+// What a work returns, or does instead of returning, is what becomes of its run.
+func TestWhatAWorkReturns(t *testing.T) {
 	each(t, func(t *testing.T, s *scene) {
 		var log syncBuffer
-		c := s.config(pool(func(_ context.Context, job jobs.Job) (json.RawMessage, error) {
-			if job.Subject == "p2" {
+		p := pool(func(ctx context.Context, job jobs.Job) (json.RawMessage, error) {
+			switch job.Subject {
+			case "panics":
 				panic("the password is secret")
+			case "fault":
+				var nothing *jobs.Job
+				return nil, errors.New(nothing.Subject)
+			case "slow":
+				<-ctx.Done()
+				return nil, ctx.Err()
+			case "gone":
+				return nil, fmt.Errorf("pipe: %w", jobs.ErrGone)
+			case "no JSON":
+				return json.RawMessage(`{`), nil
+			case "long":
+				return json.RawMessage(`"` + strings.Repeat("x", 64<<10) + `"`), nil
 			}
-			var nothing *jobs.Job
-			return nil, errors.New(nothing.Subject)
-		}))
+			return json.RawMessage(`{"n":1}`), errors.New(strings.Repeat("ä", 600))
+		})
+		p.Time = 2 * time.Second
+		c := s.config(p)
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
 		j, end := s.open(c)
-		for _, subject := range []string{"p1", "p2"} {
+		did := func(subject string) jobs.Run {
 			task := alone(subject, "ann")
 			set(t, s.d, task, s.Now())
 			s.due(j, task)
-			require.Equal(t, "An internal error. It is in the server's log.", s.ended(task, 1)[0].Error)
+			return s.ended(task, 1)[0]
 		}
+		for _, subject := range []string{"panics", "fault"} {
+			run := did(subject)
+			require.Equal(t, d6tpipe.RunFailed, run.State)
+			require.Equal(t, "An internal error. It is in the server's log.", run.Error)
+		}
+		run := did("slow")
+		require.Equal(t, d6tpipe.RunFailed, run.State)
+		require.Equal(t, "It took longer than 2s, and was ended.", run.Error)
+		for _, subject := range []string{"no JSON", "long"} {
+			run := did(subject)
+			require.Equal(t, d6tpipe.RunDone, run.State)
+			require.Nil(t, run.Detail)
+		}
+		run = did("wordy")
+		require.JSONEq(t, `{"n":1}`, string(run.Detail))
+		require.Equal(t, strings.Repeat("ä", 498)+" ...", run.Error)
+
+		gone := alone("gone", "ann")
+		set(t, s.d, gone, s.Now())
+		s.due(j, gone)
+		s.await("it is removed", func() bool { return !isThere(t, s.d, gone) })
+		require.Empty(t, runs(t, s.d, jobs.Query{Kind: jobs.Scan, Subject: "gone"}))
 		end()
 		require.Contains(t, log.String(), "nil pointer dereference")
 		require.Contains(t, log.String(), "work_test.go", "the stack")
@@ -400,59 +450,4 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.Buffer.String()
-}
-
-func TestARunHasATime(t *testing.T) {
-	each(t, func(t *testing.T, s *scene) {
-		did, do := holder()
-		p := pool(do)
-		p.Time = 50 * time.Millisecond
-		j, _ := s.open(s.config(p))
-		set(t, s.d, scan, s.Now())
-		s.due(j, scan)
-		receive(t, did)
-		run := s.ended(scan, 1)[0]
-		require.Equal(t, d6tpipe.RunFailed, run.State)
-		require.Equal(t, "It took longer than 50ms, and was ended.", run.Error)
-	})
-}
-
-func TestATaskForNothingIsRemoved(t *testing.T) {
-	each(t, func(t *testing.T, s *scene) {
-		j, _ := s.open(s.config(pool(func(context.Context, jobs.Job) (json.RawMessage, error) {
-			return nil, fmt.Errorf("pipe: %w", jobs.ErrGone)
-		})))
-		set(t, s.d, scan, s.Now())
-		s.due(j, scan)
-		s.await("it is removed", func() bool { return !isThere(t, s.d, scan) })
-		require.Empty(t, runs(t, s.d, jobs.Query{}))
-	})
-}
-
-func TestDetailsAndErrorsHaveTheirRoom(t *testing.T) {
-	each(t, func(t *testing.T, s *scene) {
-		j, _ := s.open(s.config(pool(func(_ context.Context, job jobs.Job) (json.RawMessage, error) {
-			switch job.Subject {
-			case "p1":
-				return json.RawMessage(`{`), nil
-			case "p2":
-				return json.RawMessage(`"` + strings.Repeat("x", 64<<10) + `"`), nil
-			}
-			return json.RawMessage(`{"n":1}`), errors.New(strings.Repeat("ä", 600))
-		})))
-		for _, subject := range []string{"p1", "p2"} {
-			task := alone(subject, "ann")
-			set(t, s.d, task, s.Now())
-			s.due(j, task)
-			run := s.ended(task, 1)[0]
-			require.Equal(t, d6tpipe.RunDone, run.State)
-			require.Nil(t, run.Detail)
-		}
-		task := alone("p3", "ann")
-		set(t, s.d, task, s.Now())
-		s.due(j, task)
-		run := s.ended(task, 1)[0]
-		require.JSONEq(t, `{"n":1}`, string(run.Detail))
-		require.Equal(t, strings.Repeat("ä", 498)+" ...", run.Error)
-	})
 }
