@@ -108,6 +108,35 @@ func TestASchemaThatMayNotBeMade(t *testing.T) {
 	s.open(c)
 }
 
+// On SQLite, who is alone takes up at once what others have left, however long their
+// leases are; who is not, does not.
+func TestWhoIsAloneTakesUpWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, dbtest.SQLite(t))
+	did, do := holder()
+	c := s.config(pool(do))
+	c.Lease = time.Hour
+	set(t, s.d, scan, s.Now())
+	_, end := s.open(c)
+	write(t, s.d, func(ctx context.Context, tx db.Tx) error { // a server died
+		_, err := tx.ExecContext(ctx, `INSERT INTO runs VALUES ('1', 'scan', 'p1', 1, 'running', 1, 0, 'dead', $1, 0, 0, '', '')`,
+			time.Now().Add(time.Hour).UnixMicro())
+		if err == nil {
+			_, err = tx.ExecContext(ctx, `UPDATE tasks SET run_id = '1'`)
+		}
+		return err
+	})
+	_, endSecond := s.open(c)
+	lease := count(t, s.d, `SELECT lease_at FROM runs`)
+	require.Positive(t, lease, "somebody may be at it")
+	end()
+	endSecond()
+	s.open(c)
+	run := receive(t, did)
+	require.Equal(t, "1", run.RunID)
+	require.Equal(t, 2, run.Attempt)
+}
+
 // As long as nothing is due, nothing is written.
 func TestLookingWritesNothing(t *testing.T) {
 	t.Parallel()
