@@ -218,7 +218,9 @@ func count(t testing.TB, d *db.DB, query string, args ...any) (n int) {
 func TestWhatIsSetAnewWaitsForTheFormerRun(t *testing.T) {
 	each(t, func(t *testing.T, s *scene) {
 		did, do := holder()
-		j, _ := s.open(s.config(pool(do)))
+		p := pool(do)
+		p.Workers = 6 // it is not for want of one
+		j, _ := s.open(s.config(p))
 		task := alone("p1", "ann")
 		set(t, s.d, task, s.Now())
 		s.due(j, task)
