@@ -125,7 +125,7 @@ func TestProofTicksOnce(t *testing.T) {
 		var mu sync.Mutex
 		begun, at := map[string]int{}, map[string]int{}
 		now := fast(time.Now())
-		c := s.config(pool(func(_ context.Context, job jobs.Job) (json.RawMessage, error) {
+		p := pool(func(_ context.Context, job jobs.Job) (json.RawMessage, error) {
 			count := func(n int) int {
 				mu.Lock()
 				defer mu.Unlock()
@@ -137,9 +137,11 @@ func TestProofTicksOnce(t *testing.T) {
 			if n := count(1); n != 1 {
 				t.Error("two at once:", job)
 			}
-			time.Sleep(time.Duration(len(job.RunID)%3) * time.Millisecond)
+			time.Sleep(150 * time.Millisecond) // longer than it takes until some are due again
 			return nil, nil
-		}))
+		})
+		p.Workers = 8 // not for want of one does a task wait for its former run
+		c := s.config(p)
 		c.Now, c.Lease, c.Poll, c.Log = now, 30*time.Second, 50*time.Millisecond, nil
 		ends := make([]func(), 2)
 		for i := range ends { // both at once, on what is empty
