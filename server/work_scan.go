@@ -41,12 +41,14 @@ func (s *Server) told(ctx context.Context, job jobs.Job, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, d6tpipe.ErrNotFound):
+	case errors.Is(err, jobs.ErrGone):
 		return jobs.ErrGone
 	case errors.As(err, &failure):
 		return failure
 	case errors.As(err, &refused):
 		return errors.New(refused.Message)
+	case errors.Is(err, d6tpipe.ErrInvalid):
+		return errors.New("the settings of the pipe cannot be used")
 	}
 	s.config.Log.Error("a pipe could not be scanned", "record", job.Subject, "error", err)
 	return errors.New("the server failed; its log says why")

@@ -179,17 +179,27 @@ func (r *Repo) scannable(ctx context.Context, tx db.Tx, x *row) error {
 	if err == nil {
 		_, err = listing.View(place.Storage)
 	}
-	if errors.Is(err, d6tpipe.ErrUnsupported) {
+	var field *d6tpipe.FieldError
+	switch {
+	case errors.As(err, &field) && field.Field == "key":
+		return refusal(http.StatusBadRequest, "The settings of this pipe are encrypted with a key that the server has not got, so it cannot see the files.")
+	case errors.Is(err, d6tpipe.ErrNotFound):
+		return refusal(http.StatusBadRequest, "The remote or the parent of this pipe is gone.")
+	case errors.Is(err, d6tpipe.ErrUnsupported):
 		return refusal(http.StatusBadRequest, "The server cannot see the files of this pipe: a folder is another one on each machine. Schedules are for pipes on S3, SFTP, FTP, the web, or this server's own storage.")
 	}
 	return err
 }
 
 // MayBeScanned returns nil when the server may list the files of the pipe whose record
-// has the id without being asked to. A refusal is a [*d6tpipe.StatusError].
+// has the id without being asked to. A refusal is a [*d6tpipe.StatusError], and
+// [jobs.ErrGone] says that there is no such pipe any more.
 func (r *Repo) MayBeScanned(ctx context.Context, id string) error {
 	return r.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) error {
 		x, err := byID(ctx, tx, id)
+		if errors.Is(err, d6tpipe.ErrNotFound) {
+			return jobs.ErrGone
+		}
 		if err != nil {
 			return err
 		}

@@ -214,6 +214,17 @@ func TestBadSchedules(t *testing.T) {
 	require.Equal(t, 400, code)
 	require.Contains(t, answer, "a folder is another one on each machine")
 	require.NotContains(t, answer, "/mnt/data")
+
+	// Nor what its owner keeps from it.
+	cfg := owner.Config()
+	cfg.Key = "0123456789abcdef0123456789abcdef"
+	hidden, err := d6tpipe.Encode(cfg, d6tpipe.PipeSettings{Name: "hidden", Protocol: d6tpipe.ProtocolS3, Location: "b"})
+	require.NoError(t, err)
+	_, err = owner.Pipes().Create(t.Context(), hidden)
+	require.NoError(t, err)
+	code, answer = put("hidden", `{"every":"5m"}`)
+	require.Equal(t, 400, code)
+	require.Contains(t, answer, "encrypted with a key that the server has not got")
 }
 
 // TestScheduleOnRemote: a pipe's schedule is no way to keep a remote busy that its owner
@@ -239,7 +250,11 @@ func TestScheduleOnRemote(t *testing.T) {
 	require.ErrorContains(t, err, "may not read its remote")
 	_, err = owner.SetSchedule(t.Context(), "p", mornings)
 	require.ErrorIs(t, err, d6tpipe.ErrPermission)
-	require.ErrorIs(t, w.repo.MayBeScanned(t.Context(), "gone"), d6tpipe.ErrNotFound)
+	require.ErrorIs(t, w.repo.MayBeScanned(t.Context(), "gone"), jobs.ErrGone)
+	require.NoError(t, vendor.Remotes().Delete(t.Context(), "store"))
+	err = w.repo.MayBeScanned(t.Context(), id)
+	require.NotErrorIs(t, err, jobs.ErrGone, "the pipe itself is there")
+	require.ErrorContains(t, err, "The remote or the parent of this pipe is gone.")
 }
 
 // TestMostSchedules: one owner's are limited, and the answer says to how many.
