@@ -4,6 +4,7 @@
 #   bench/serve.sh [-seconds N]     each load for N seconds, 10 without it; about two minutes in all
 #   bench/serve.sh crowd            a list of 50 pipes alone, and beside 100,000 pipes and 1,000,000 permissions of others,
 #                                   on SQLite and PostgreSQL (apt install postgresql); minutes, most of it to make them
+#   bench/serve.sh schedules        1,000 pipes of 1,000 files that the server scans by itself; about three minutes
 #
 # Settings of the server, from the environment: D6TPIPE_SERVE_DATABASE=postgres://... measures on PostgreSQL, in an empty
 # database. It needs Linux and Go. It ends with 1 when an answer was wrong, and with 3 when a target was missed.
@@ -12,6 +13,10 @@ cd "$(dirname "$0")/.."
 
 if [ "${1:-}" = crowd ]; then
   exec go -C server test -run '^$' -bench '^Benchmark(List|Login)$' -benchtime 200x -timeout 30m ./internal/repo
+fi
+if [ "${1:-}" = schedules ]; then
+  shift
+  set -- -schedules -seconds 60 "$@"
 fi
 bin=${BENCH_ROOT:-$PWD/.cache/bench}/bin
 mkdir -p "$bin"

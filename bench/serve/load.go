@@ -179,8 +179,12 @@ func get(path, token string) []byte {
 }
 
 // post is a request with a body.
-func post(path, token string, body []byte) []byte {
-	head := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", path, len(body))
+func post(path, token string, body []byte) []byte { return send("POST", path, token, body) }
+
+func put(path, token string, body []byte) []byte { return send("PUT", path, token, body) }
+
+func send(method, path, token string, body []byte) []byte {
+	head := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", method, path, len(body))
 	if token != "" {
 		head = fmt.Appendf(head, "Authorization: Token %s\r\n", token)
 	}

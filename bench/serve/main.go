@@ -3,7 +3,9 @@
 // the memory that all of it takes. It speaks HTTP only, over loopback, and starts
 // the real program with a new folder for its data.
 //
-//	serve -program FILE [-seconds N]
+//	serve -program FILE [-seconds N] [-schedules]
+//
+// With -schedules it measures how many pipes the server scans by itself instead.
 //
 // Settings of the server can be given as its variables, D6TPIPE_SERVE_DATABASE for
 // one, which must name an empty database. The load comes from the same cores, so
@@ -25,7 +27,7 @@ import (
 )
 
 var (
-	errUsage = errors.New("usage: serve -program FILE [-seconds N], N at least 1")
+	errUsage = errors.New("usage: serve -program FILE [-seconds N] [-schedules], N at least 1")
 	// errMissed says that what was measured is not what it should be.
 	errMissed = errors.New("a target was missed")
 )
@@ -33,6 +35,7 @@ var (
 func main() {
 	program := flag.String("program", "", "the `file` of d6tpipe, as it is built")
 	seconds := flag.Int("seconds", 10, "how long each load lasts")
+	schedules := flag.Bool("schedules", false, "measure what the server does on schedules")
 	limit := flag.String("limit", "", "serve the bare handler on an `address` instead; for this program's own use")
 	body := flag.String("body", "", "the `file` that the bare handler answers")
 	flag.Parse()
@@ -43,7 +46,11 @@ func main() {
 	case *limit != "":
 		err = serveLimit(ctx, *limit, *body)
 	case *program != "" && flag.NArg() == 0 && *seconds > 0:
-		err = measure(ctx, *program, time.Duration(*seconds)*time.Second)
+		do := measure
+		if *schedules {
+			do = measureSchedules
+		}
+		err = do(ctx, *program, time.Duration(*seconds)*time.Second)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "serve:", err)

@@ -22,10 +22,10 @@ type program struct {
 	log     *os.File
 }
 
-// startServer starts d6tpipe with all its data in dir.
-func startServer(ctx context.Context, file, dir string) (*program, error) {
+// startServer starts d6tpipe with all its data in dir, and with more flags.
+func startServer(ctx context.Context, file, dir string, flags ...string) (*program, error) {
 	return start(ctx, filepath.Join(dir, "log"), func(address string) []string {
-		return []string{file, "serve", "--listen", address, "--data", filepath.Join(dir, "data"), "--key-file", filepath.Join(dir, "key")}
+		return append([]string{file, "serve", "--listen", address, "--data", filepath.Join(dir, "data"), "--key-file", filepath.Join(dir, "key")}, flags...)
 	})
 }
 
