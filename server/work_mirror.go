@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -64,13 +65,16 @@ func (s *Server) mirror(ctx context.Context, job jobs.Job) (json.RawMessage, err
 	return detail, s.mirrorError(ctx, job, m, err)
 }
 
-// mirrorError makes of what went wrong what the owner is to read; the log has the rest.
+// mirrorError makes of what went wrong what the owner is to read.
 // What a person has to look at is not tried again before the schedule says so.
 func (s *Server) mirrorError(ctx context.Context, job jobs.Job, m repo.Mirror, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return errors.Join(err, ctx.Err())
 	}
-	s.config.Log.Warn("a mirror failed", "mirror", job.Subject, "name", m.Settings.Name, "owner", m.Owner, "error", err)
+	var network *net.OpError
+	if errors.As(err, &network) { // which the owner is not told, and all else is: the log has no names of files
+		s.config.Log.Warn("a mirror did not reach a storage", "mirror", job.Subject, "error", network)
+	}
 	told := errors.New(mirror.Why(err))
 	schedule := m.Settings.Schedule
 	if final(err) || schedule.Every == 0 && schedule.Cron == "" && job.Failures+1 >= mirrorTries {

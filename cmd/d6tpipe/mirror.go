@@ -16,9 +16,10 @@ func newMirror(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "mirror SOURCE TARGET",
 		Short: "Bring the files of one pipe to another, from remote to remote",
-		Long: `Bring the files of one pipe to another. They pass through this machine and do not
-land on its disk. What is new or changed at the source is copied; what somebody else
-changed at the target is a conflict, unless --merge says what to do.
+		Long: `Bring the files of one pipe to another, now. They pass through this machine and do not
+land on its disk; what a server does by itself is d6tpipe mirrors. What is new or
+changed at the source is copied; what somebody else changed at the target is a
+conflict, unless --merge says what to do.
 
 With --delete, what is gone at the source is removed from the target afterwards, if a
 mirror put it there and nobody has changed it; --force removes the rest too. When more

@@ -84,6 +84,7 @@ func newRoot() *cobra.Command {
 		newVerify(p),
 		newReset(p),
 		newMirror(p),
+		newMirrors(p),
 		newChanges(p),
 		newWatch(p),
 	)

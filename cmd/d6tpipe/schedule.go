@@ -221,6 +221,9 @@ func runText(r d6tpipe.Run) string {
 
 // detailText is what a run did.
 func detailText(r d6tpipe.Run) string {
+	if r.Kind == "mirror" {
+		return mirrorRunText(r)
+	}
 	var scan d6tpipe.ScanRun
 	if r.Kind != "scan" || json.Unmarshal(r.Detail, &scan) != nil {
 		return string(r.Detail)

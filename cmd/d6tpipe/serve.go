@@ -95,6 +95,8 @@ func (s *serving) listenFlags() *pflag.FlagSet {
 	f.DurationVar(&c.ChangesAge, "changes-age", 7*24*time.Hour, "for how long changes of files are kept for who follows them; a negative one is for ever")
 	f.Var((*jobsFlag)(&c.Jobs), "jobs", "how many pipes are scanned on their schedules at a time (default 2); with 0 this server does nothing by itself, and leaves it to others on its database")
 	f.DurationVar(&c.AuditAge, "audit-age", 365*24*time.Hour, "for how long the audit log is kept; a negative one is for ever")
+	f.Var((*jobsFlag)(&c.Mirrors), "mirrors", "how many mirrors are run at a time (default 2); with 0 this server runs none, and leaves them to others on its database")
+	f.Var((*byteRate)(&c.MirrorRate), "mirror-rate", "`BYTES` a second that all mirrors together may move, such as 50MiB (default: no limit)")
 	f.StringVar(&c.MetricsListen, "metrics-listen", "", "`address` of its own for /metrics (default: on the main one, for --metrics-from)")
 	f.Var((*prefixes)(&c.MetricsFrom), "metrics-from", "address or range that may read /metrics; may be repeated (default: loopback)")
 	f.DurationVar(&c.DrainTime, "drain-time", 0, "how long, before it ends, the server still serves while /readyz says no")

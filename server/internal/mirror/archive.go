@@ -25,9 +25,9 @@ const maxUnpacked = 1 << 30
 // ErrTooLarge says that a mirror remembers more than is kept.
 var ErrTooLarge = errors.New("it remembers more than is kept")
 
-// kept are the files of the engine's state that are worth keeping: the manifest, and the
-// journals of uploads.
-var kept = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(manifest|uploads/[0-9a-f]{1,64})$`) })
+// kept are the files of the engine's state that are worth keeping: the manifest, of which
+// place it tells, and the journals of uploads.
+var kept = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(manifest|place|uploads/[0-9a-f]{1,64})$`) })
 
 // pack makes an archive of a folder.
 func pack(dir string) ([]byte, error) {

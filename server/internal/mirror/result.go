@@ -28,6 +28,10 @@ func Result(report *transfer.Report, extra []transfer.Orphan) (r d6tpipe.MirrorR
 			switch f.Status {
 			case transfer.StatusSkipped:
 				r.Skipped++
+			case transfer.StatusDone:
+				if f.Action == transfer.Adopt { // it was there already
+					r.Unchanged++
+				}
 			case transfer.StatusConflict:
 				fail(&r, f.Key, "conflict: "+string(f.Reason))
 			case transfer.StatusFailed:

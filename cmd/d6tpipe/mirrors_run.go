@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+)
+
+// runLook is how often it is looked whether a run has ended.
+const runLook = time.Second
+
+func newMirrorsRun(p *program) *cobra.Command {
+	wait := false
+	c := p.onMirror(&cobra.Command{
+		Use:   "run NAME",
+		Short: "Run a mirror now",
+		Long: `Run a mirror now, once, paused or not; when it is at work, once more afterwards. With
+--wait, wait for the end of that run and tell what it did. The exit code is then 1 when it
+failed, and 3 when some files were copied and others not. Ctrl-C ends the waiting only.`,
+		Example: "  d6tpipe mirrors run nightly\n  d6tpipe mirrors run nightly --wait && d6tpipe pull copies",
+	}, func(c *cobra.Command, client *d6tpipe.APIClient, name string) error {
+		m, err := client.RunMirror(c.Context(), name)
+		if err != nil {
+			return err
+		}
+		if !wait {
+			p.say(c, "Mirror %s runs; d6tpipe mirrors runs %s tells what becomes of it.", safe(name), safe(name))
+			return p.showJSON(c, m)
+		}
+		return p.waitMirror(c, client, m)
+	})
+	c.Flags().BoolVar(&wait, "wait", false, "wait for the end of the run")
+	return c
+}
+
+// waitMirror waits for the run that was asked for.
+func (p *program) waitMirror(c *cobra.Command, client *d6tpipe.APIClient, m d6tpipe.MirrorSettings) error {
+	if m.Next == nil {
+		return errors.New("the server does not say when the run is due")
+	}
+	tick := time.NewTicker(runLook)
+	defer tick.Stop()
+	for {
+		run, err := firstRun(c, client, m.Name, *m.Next)
+		if err != nil {
+			return err
+		}
+		if run.Ended != nil {
+			return p.tellRun(c, run)
+		}
+		select {
+		case <-c.Context().Done():
+			return c.Context().Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// firstRun is the first run that is due at a time or later; the zero run when there is
+// none yet.
+func firstRun(c *cobra.Command, client *d6tpipe.APIClient, name string, due time.Time) (first d6tpipe.Run, err error) {
+	for run, err := range client.MirrorRuns(c.Context(), name) {
+		if err != nil {
+			return first, err
+		}
+		if run.Due.Before(due) {
+			break
+		}
+		first = run
+	}
+	return first, nil
+}
+
+// tellRun tells what a run did. One that failed is an error.
+func (p *program) tellRun(c *cobra.Command, run d6tpipe.Run) error {
+	var did d6tpipe.MirrorRun
+	if len(run.Detail) > 0 {
+		if err := json.Unmarshal(run.Detail, &did); err != nil {
+			return fmt.Errorf("what the run did cannot be read: %w", err)
+		}
+	}
+	for _, f := range did.Failed {
+		p.say(c, "%s: %s", safe(f.Key), safe(f.Why))
+	}
+	p.say(c, "%s: %s, %s, %d removed, %d unchanged", run.State, count(did.Copied, "file"), size(did.Bytes), did.Removed, did.Unchanged)
+	err := p.showJSON(c, run)
+	if run.State != d6tpipe.RunFailed {
+		return err
+	}
+	var failed error = errors.New("mirror " + run.Name + ": " + run.Error)
+	if did.Copied > 0 && did.Failures > 0 {
+		failed = partError(failed.Error())
+	}
+	return errors.Join(failed, err)
+}

@@ -1,0 +1,247 @@
+package mirror_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/storage"
+	"github.com/d6t/d6tpipe-go/internal/storage/mem"
+	"github.com/d6t/d6tpipe-go/internal/transfer"
+	"github.com/d6t/d6tpipe-go/server/internal/mirror"
+)
+
+// A keeper keeps in memory.
+type keeper struct {
+	mu     sync.Mutex
+	holder string
+	body   []byte
+	broken error // of the next claim
+}
+
+func (k *keeper) Holder(context.Context, string) (string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.holder, nil
+}
+
+func (k *keeper) Claim(_ context.Context, _, was, now string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.broken; err != nil {
+		k.broken = nil
+		return err
+	}
+	if k.holder != was {
+		return mirror.ErrLost
+	}
+	k.holder = now
+	return nil
+}
+
+func (k *keeper) Load(context.Context, string) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.body, nil
+}
+
+func (k *keeper) Save(_ context.Context, _, holder string, archive []byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.holder != holder {
+		return mirror.ErrLost
+	}
+	k.body = archive
+	return nil
+}
+
+func open(t *testing.T, k *keeper, dir string) *mirror.Memory {
+	t.Helper()
+	m, err := mirror.Open(t.Context(), k, "m", dir)
+	require.NoError(t, err)
+	return m
+}
+
+func remember(t *testing.T, m *mirror.Memory, name, text string) {
+	t.Helper()
+	path := filepath.Join(m.State(), filepath.FromSlash(name))
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+func recall(t *testing.T, m *mirror.Memory, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(m.State(), filepath.FromSlash(name)))
+	if !errors.Is(err, os.ErrNotExist) {
+		require.NoError(t, err)
+	}
+	return string(text)
+}
+
+// TestMemory: what is newest goes on, whoever has it.
+func TestMemory(t *testing.T) {
+	k, here, there := &keeper{}, t.TempDir(), t.TempDir()
+	m := open(t, k, here)
+	for _, name := range []string{"manifest", "place", "uploads/0123456789abcdef"} {
+		remember(t, m, name, "first "+name)
+	}
+	remember(t, m, "manifest.lock", "not worth it")
+	require.NoError(t, m.Save(t.Context()))
+
+	// Killed before it was kept: the folder knows more.
+	m = open(t, k, here)
+	remember(t, m, "manifest", "second")
+	m = open(t, k, here)
+	require.Equal(t, "second", recall(t, m, "manifest"))
+
+	// Another server has what was kept, and the first one cannot keep anything any more.
+	late := m
+	m = open(t, k, there)
+	require.Equal(t, "first manifest", recall(t, m, "manifest"))
+	require.Equal(t, "first place", recall(t, m, "place"))
+	require.Equal(t, "first uploads/0123456789abcdef", recall(t, m, "uploads/0123456789abcdef"))
+	require.Empty(t, recall(t, m, "manifest.lock"))
+	require.ErrorIs(t, late.Save(t.Context()), mirror.ErrLost)
+	remember(t, m, "manifest", "third")
+	require.NoError(t, m.Save(t.Context()))
+
+	// The first one's folder is out of date now.
+	m = open(t, k, here)
+	require.Equal(t, "third", recall(t, m, "manifest"))
+
+	// A crash just before, or just after, the claim.
+	remember(t, m, "manifest", "fourth")
+	k.broken = errors.New("the network")
+	_, err := mirror.Open(t.Context(), k, "m", here)
+	require.Error(t, err)
+	m = open(t, k, here)
+	require.Equal(t, "fourth", recall(t, m, "manifest"))
+
+	// The source has changed: everything is forgotten.
+	k.holder, k.body = "", nil
+	m = open(t, k, here)
+	require.Empty(t, recall(t, m, "manifest"))
+}
+
+// TestMemoryDamaged: what does not belong into an archive is not written.
+func TestMemoryDamaged(t *testing.T) {
+	k := &keeper{holder: "x", body: []byte("no archive")}
+	_, err := mirror.Open(t.Context(), k, "m", t.TempDir())
+	require.Error(t, err)
+	require.Equal(t, "x", k.holder)
+}
+
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	for _, id := range []string{"a", "b"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, id, "state"), 0o700))
+	}
+	require.NoError(t, mirror.Sweep(dir, func() (map[string]bool, error) { return map[string]bool{"a": true}, nil }))
+	require.DirExists(t, filepath.Join(dir, "a"))
+	require.NoDirExists(t, filepath.Join(dir, "b"))
+	require.Error(t, mirror.Sweep(dir, func() (map[string]bool, error) { return nil, errors.New("no database") }))
+	require.DirExists(t, filepath.Join(dir, "a"), "who is not known to be gone stays")
+	require.NoError(t, mirror.Sweep(filepath.Join(dir, "missing"), nil))
+}
+
+// TestRate: two mirrors share a rate, and one of them has less for itself.
+func TestRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size, all, own = 8 << 20, 1 << 20, 1 << 18
+		store := mem.New()
+		store.Plant("a", bytes.Repeat([]byte("x"), size))
+		shared := mirror.NewRate(all)
+		begin, took := time.Now(), [2]time.Duration{}
+		var g errgroup.Group
+		for i, l := range []storage.Store{mirror.Limited(store, shared, mirror.NewRate(own)), mirror.Limited(store, shared, mirror.NewRate(0))} {
+			g.Go(func() error {
+				obj, err := l.Stat(t.Context(), "a")
+				if err != nil {
+					return err
+				}
+				body, err := l.Open(t.Context(), obj, 0, -1)
+				if err != nil {
+					return err
+				}
+				n, err := io.Copy(io.Discard, body)
+				if err == nil && n != size {
+					err = fmt.Errorf("%d bytes", n)
+				}
+				took[i] = time.Since(begin)
+				return errors.Join(err, body.Close())
+			})
+		}
+		require.NoError(t, g.Wait())
+		require.InDelta(t, (size / own * time.Second).Seconds(), took[0].Seconds(), 2)
+		require.InDelta(t, (size / (all - own) * time.Second).Seconds(), took[1].Seconds(), 4)
+	})
+}
+
+// TestRateStops: who waits for a rate hears that the run has ended.
+func TestRateStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := mem.New()
+		store.Plant("a", make([]byte, 1<<20))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		obj, err := store.Stat(ctx, "a")
+		require.NoError(t, err)
+		body, err := mirror.Limited(store, mirror.NewRate(1<<16)).Open(ctx, obj, 0, -1)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, body)
+		require.Error(t, err)
+		require.NoError(t, body.Close())
+	})
+}
+
+func TestWorkers(t *testing.T) {
+	require.Equal(t, 16, mirror.Workers(0, 0))
+	require.Equal(t, 4, mirror.Workers(1<<20, 0))
+	require.Equal(t, 1, mirror.Workers(1<<30, 1<<16))
+}
+
+// TestResult: at most a hundred files are named, and what was there already is unchanged.
+func TestResult(t *testing.T) {
+	report := &transfer.Report{Files: 2, Bytes: 10, Unchanged: 3, Refused: []*storage.KeyError{{Key: "CON", Reason: "reserved"}}}
+	for i := range 150 {
+		report.Results = append(report.Results, transfer.Result{Key: fmt.Sprint(i), Status: transfer.StatusFailed, Err: errors.New("why\x00 " + strings.Repeat("x", 1000))})
+	}
+	report.Results = append(report.Results, transfer.Result{Status: transfer.StatusSkipped}, transfer.Result{Status: transfer.StatusDone, Action: transfer.Adopt})
+	r := mirror.Result(report, []transfer.Orphan{{Key: "a", Removed: true}, {Key: "b", Err: errors.New("no")}})
+	require.Equal(t, 152, r.Failures)
+	require.Len(t, r.Failed, 100)
+	require.Less(t, len(r.Failed[0].Why), 600)
+	require.NotContains(t, r.Failed[0].Why, "\x00")
+	r.Failed = nil
+	require.Equal(t, d6tpipe.MirrorRun{Copied: 2, Bytes: 10, Removed: 1, Unchanged: 4, Skipped: 1, Failures: 152}, r)
+	require.Equal(t, d6tpipe.MirrorRun{}, mirror.Result(nil, nil))
+}
+
+// TestWhy: an owner reads what to do, and nothing of the server's network.
+func TestWhy(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 21}, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	for want, err := range map[string]error{
+		"a storage cannot be reached: connection refused":           fmt.Errorf("list: %w", refused),
+		"You may not read it.":                                      &d6tpipe.StatusError{Status: 403, Message: "You may not read it."},
+		"2 files were copied and 1 were not, the first \"k\": gone": &transfer.PartialError{Succeeded: 2, Failed: []transfer.Failure{{Key: "k", Err: errors.New("gone")}}},
+	} {
+		require.Equal(t, want, mirror.Why(err))
+	}
+	require.Contains(t, mirror.Why(&transfer.ConflictError{Direction: transfer.Mirror, Keys: []string{"a"}}), "Set merge")
+	require.Contains(t, mirror.Why(fmt.Errorf("%w: 11 of 12", transfer.ErrRefused)), "set force")
+}
