@@ -1,0 +1,106 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/storage/ftp/ftptest"
+	"github.com/d6t/d6tpipe-go/server"
+)
+
+// BenchmarkMirror mirrors files from FTP to managed storage, S3, and reports the
+// throughput as a part of that of a pull of the same files, from the FTP server alone to
+// this machine, by the SDK right before.
+func BenchmarkMirror(b *testing.B) {
+	for _, set := range []struct{ files, size int }{{2000, 10 << 10}, {200, 1 << 20}, {3, 128 << 20}} {
+		b.Run(fmt.Sprintf("%dx%dKiB", set.files, set.size>>10), func(b *testing.B) {
+			owner := benchOwner(b)
+			ftp := ftptest.VSFTPD(b)
+			folder := ftp.Folder(b)
+			random, content := rand.NewChaCha8([32]byte{}), make([]byte, set.size)
+			for i := range set.files {
+				_, _ = random.Read(content) // it never fails
+				require.NoError(b, os.WriteFile(filepath.Join(ftp.Dir, folder, fmt.Sprintf("%05d.bin", i)), content, 0o644))
+			}
+			_, err := owner.Pipes().Create(b.Context(), d6tpipe.PipeSettings{Name: "vendor", Protocol: d6tpipe.ProtocolFTP, Location: ftp.Addr, Options: d6tpipe.PipeOptions{Dir: folder}})
+			require.NoError(b, err)
+			var pulled, mirrored time.Duration
+			for n := 0; b.Loop(); n++ {
+				pulled += benchPull(b, owner, set.files)
+				mirrored += benchMirror(b, owner, fmt.Sprint("copies-", n), set.files)
+			}
+			b.ReportMetric(pulled.Seconds()/mirrored.Seconds(), "of-a-pull")
+			b.ReportMetric(float64(b.N*set.files*set.size)/(1<<20)/mirrored.Seconds(), "MiB/s")
+		})
+	}
+}
+
+// benchOwner is a user of a new server.
+func benchOwner(b *testing.B) *d6tpipe.APIClient {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	srv, err := server.New(b.Context(), server.Config{Data: filepath.Join(b.TempDir(), "data"), KeyFile: filepath.Join(b.TempDir(), "key"), AllowDial: loopback, ListingAge: -1})
+	require.NoError(b, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, l) }()
+	b.Cleanup(func() {
+		cancel()
+		require.NoError(b, <-done)
+		require.NoError(b, srv.Close())
+	})
+	owner, err := d6tpipe.NewAPIClient(d6tpipe.Config{Profile: "p", Server: "http://" + l.Addr().String(), FileRepo: b.TempDir(), Tokens: d6tpipe.MemoryTokens()})
+	require.NoError(b, err)
+	b.Cleanup(owner.CloseIdleConnections)
+	_, err = owner.Register(b.Context(), "owner", "owner@example.com", "canary-password")
+	require.NoError(b, err)
+	return owner
+}
+
+// benchPull pulls all files into a new folder.
+func benchPull(b *testing.B, owner *d6tpipe.APIClient, files int) time.Duration {
+	cfg := owner.Config()
+	cfg.FileRepo = b.TempDir()
+	api, err := d6tpipe.NewAPIClient(cfg)
+	require.NoError(b, err)
+	defer api.CloseIdleConnections()
+	p, err := d6tpipe.OpenPipe(b.Context(), api, "vendor", d6tpipe.OpenOptions{})
+	require.NoError(b, err)
+	begin := time.Now()
+	report, err := p.Pull(b.Context(), d6tpipe.PullOptions{})
+	require.NoError(b, err)
+	require.Equal(b, files, report.Moved)
+	took := time.Since(begin)
+	require.NoError(b, os.RemoveAll(cfg.FileRepo))
+	return took
+}
+
+// benchMirror mirrors all files to a new pipe.
+func benchMirror(b *testing.B, owner *d6tpipe.APIClient, target string, files int) time.Duration {
+	_, err := owner.Pipes().Create(b.Context(), d6tpipe.PipeSettings{Name: target})
+	require.NoError(b, err)
+	_, err = owner.Mirrors().Create(b.Context(), d6tpipe.MirrorSettings{Name: target, Source: "vendor", Target: target})
+	require.NoError(b, err)
+	_, err = owner.RunMirror(b.Context(), target)
+	require.NoError(b, err)
+	for {
+		m, err := owner.Mirrors().Get(b.Context(), target)
+		require.NoError(b, err)
+		if m.Last == nil {
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		require.Equal(b, d6tpipe.RunDone, m.Last.State, m.Last.Error)
+		require.Contains(b, string(m.Last.Detail), fmt.Sprintf(`"copied":%d,`, files))
+		return m.Last.Ended.Sub(*m.Last.Began)
+	}
+}
