@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("TESTDATA", testdata) // of the SDK
 			return err
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"address": address, "get": get, "server": startServer, "exits": exits, "expand": expand},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"address": address, "get": get, "server": startServer, "exits": exits, "expand": expand, "receiver": receiver, "arrives": arrives, "waitfor": waitFor},
 	})
 }
 

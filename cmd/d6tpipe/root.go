@@ -101,6 +101,7 @@ func newRoot() *cobra.Command {
 		newPermissions(p),
 		newGroups(p),
 		newTransfer(p),
+		newWebhooks(p),
 		newAudit(p),
 		newAnalytics(p))
 	in(groupWork,

@@ -27,7 +27,7 @@ func (r *Repo) remember(ctx context.Context, tx db.Tx, a attempt, o hook.Outcome
 	id, at := newID(), o.Began.UnixMicro()
 	d := d6tpipe.Delivery{
 		ID: lineID(at, id), Time: timeOf(at), Message: a.message, Type: a.kind, Attempt: int(a.number),
-		Status: o.Status, Took: d6tpipe.Interval(o.Took.Round(time.Millisecond)), Said: o.Said,
+		Status: o.Status, Took: d6tpipe.Interval(o.Took.Round(100 * time.Microsecond)), Said: o.Said,
 	}
 	if o.Err != nil {
 		d.Error = o.Err.Error()
