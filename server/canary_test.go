@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,7 +63,7 @@ func newMine(t *testing.T) *mine {
 	m.running = start(t, func(c *server.Config) {
 		c.Log = slog.New(slog.NewMultiHandler(
 			slog.NewTextHandler(&m.text, &slog.HandlerOptions{Level: slog.LevelDebug}), slog.NewJSONHandler(&m.json, &slog.HandlerOptions{Level: slog.LevelDebug})))
-		c.AllowDial = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		c.AllowDial, c.WebhookHTTP = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, true
 	})
 	return m
 }
@@ -199,6 +200,38 @@ func (m *mine) records(token string, hosts map[string]string) {
 	}
 }
 
+// webhooks are addresses that hold secrets, and secrets to sign with. The receiver
+// repeats what it was sent, which is in the log of deliveries.
+func (m *mine) webhooks(token, host string) {
+	m.t.Helper()
+	const hooks = "/v1/api/pipes/s30/webhooks/"
+	address := func(host string) string {
+		return "http://" + host + "/" + url.PathEscape(m.secret("a part of an address")) + "?token=" + url.QueryEscape(m.secret("a token in an address"))
+	}
+	var made struct{ ID, Secret string }
+	for i, host := range []string{"127.0.0.1:1", host} {
+		status, body := m.ask(token, "POST", hooks, object("url", address(host)))
+		require.Equal(m.t, 201, status, "%s", body)
+		require.NoError(m.t, json.Unmarshal(body, &made))
+		m.secrets[fmt.Sprint("a webhook's secret ", i)] = made.Secret
+		status, body = m.ask(token, "PATCH", hooks+made.ID+"/", object("rotate", true, "url", address(host)))
+		require.Equal(m.t, 200, status, "%s", body)
+		require.NoError(m.t, json.Unmarshal(body, &made))
+		m.secrets[fmt.Sprint("a webhook's newer secret ", i)] = made.Secret
+		status, body = m.ask(token, "POST", hooks+made.ID+"/test/", "")
+		require.Equal(m.t, 200, status, "%s", body)
+		require.Equal(m.t, i == 1, strings.Contains(string(body), "AccessDenied"), "%s", body)
+		m.places[fmt.Sprint("deliveries ", i)] = body
+		for _, bad := range []string{"ftp" + address(host)[4:], address("user:" + url.QueryEscape(m.secret("a password in an address")) + "@" + host), address("10.0.0.1"), address("")} {
+			status, _ = m.ask(token, "PATCH", hooks+made.ID+"/", object("url", bad))
+			require.Equal(m.t, 400, status)
+		}
+	}
+	status, body := m.ask(token, "GET", hooks, "")
+	require.Equal(m.t, 200, status)
+	require.NotContains(m.t, string(body), "whsec_")
+}
+
 // managed uses temporary keys, in ways that work and in ways that do not.
 func (m *mine) managed(token string) {
 	m.t.Helper()
@@ -270,6 +303,7 @@ func TestCanaries(t *testing.T) {
 	m.account("bob")
 	m.logins(token)
 	m.records(token, hosts)
+	m.webhooks(token, hosts["http"])
 	m.managed(token)
 	require.NoError(t, server.CreateAdmin(t.Context(), m.config, server.Admin{Username: "root", Email: "root@example.com", Password: d6tpipe.Secret(m.secret("the administrator's password"))}))
 	require.Error(t, server.CreateAdmin(t.Context(), m.config, server.Admin{Username: "root", Email: "root@example.com", Password: d6tpipe.Secret(m.secret("another password"))}))

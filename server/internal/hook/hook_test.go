@@ -124,10 +124,10 @@ func TestAnswers(t *testing.T) {
 	}
 
 	header = map[string]string{"Content-Type": "text/html"}
-	to := target(url + "/secret-path")
+	to := target(url + "/secret-path/abc?token=top%20secret")
 	for said, want := range map[string]string{
 		"plain": "plain", "": "", "a\nb\tc": `a\nb\u0009c`, "\x1b[31mred\x00\u202e": `\u001b[31mred\u0000\u202e`, "\xff\xfe": `\xff\xfe`, "é": "é",
-		strings.Repeat("x", 5000): strings.Repeat("x", 1024), "I was sent " + to.Secrets[0] + " to " + to.URL: "I was sent *** to ***", to.Secrets[0][6:]: "***",
+		strings.Repeat("x", 5000): strings.Repeat("x", 1024), "I was sent " + to.Secrets[0] + " to " + to.URL: "I was sent *** to ***", "/secret-path/abc": "***", "secret-path; abc": "***; abc", "top secret, top%20secret": "***, ***", to.Secrets[0][6:]: "***",
 	} {
 		body = said
 		require.Equal(t, want, s.Send(t.Context(), to, testMessage, now).Said)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -74,12 +75,32 @@ func explain(err error, timeout time.Duration) error {
 // can do harm to a terminal, and without what the receiver had from us in confidence.
 func said(body []byte, to Target) string {
 	text := string(body)
-	for _, secret := range append([]string{to.URL}, to.Secrets...) {
-		for _, form := range []string{secret, strings.TrimPrefix(secret, "whsec_")} {
-			text = strings.ReplaceAll(text, form, "***")
-		}
+	for _, form := range confidential(to) {
+		text = strings.ReplaceAll(text, form, "***")
 	}
 	return clean(text[:min(len(text), maxSaid)])
+}
+
+// shortest is how long a part of an address is at least that may be a secret.
+const shortest = 8
+
+// confidential are the forms in which an answer may repeat the secrets, and parts of
+// the address that may be some; the longest ones first.
+func confidential(to Target) (forms []string) {
+	for _, secret := range to.Secrets {
+		forms = append(forms, secret, strings.TrimPrefix(secret, "whsec_"))
+	}
+	if u, err := url.Parse(to.URL); err == nil {
+		forms = append(forms, to.URL, u.RequestURI(), u.Path, u.RawQuery)
+		forms = append(forms, strings.FieldsFunc(u.RequestURI(), func(r rune) bool { return strings.ContainsRune("/?&=;", r) })...)
+		forms = append(forms, strings.Split(u.Path, "/")...)
+		for name, values := range u.Query() {
+			forms = append(append(forms, name), values...)
+		}
+	}
+	forms = slices.DeleteFunc(forms, func(form string) bool { return len(form) < shortest })
+	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
+	return forms
 }
 
 // clean escapes what is no text.
