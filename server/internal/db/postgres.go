@@ -104,14 +104,16 @@ func postgresConfig(url string) (*pgx.ConnConfig, error) {
 // keeps a program that died unseen from holding its locks for hours.
 //
 // It also has every row looked up in an index, as SQLite does. Our queries ask for
-// a few rows by their keys; PostgreSQL takes those that are recursive for a thousand
-// times larger, and would read all of a table to join it, or compile the query first.
+// a few rows by their keys; PostgreSQL takes those that are recursive, or of a table that
+// it has not looked at lately, for a thousand times larger, and would read all of a table
+// to join it, compile the query first, or start processes for it.
 func settleSession(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `SELECT
 		CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END,
 		CASE current_setting('idle_in_transaction_session_timeout')
 			WHEN '0' THEN set_config('idle_in_transaction_session_timeout', '60s', false) END,
-		set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false)`)
+		set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
+		set_config('max_parallel_workers_per_gather', '0', false)`)
 	return err
 }
 

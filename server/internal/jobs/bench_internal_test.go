@@ -51,7 +51,7 @@ func newCrowd(b *testing.B, url string, tasks int) *crowd {
 			numbers + `100) INSERT INTO users SELECT 'u' || i, 'u' || i, 'u' || i, '', 'u' || i, '', false, 1 FROM n`,
 			numbers + fmt.Sprint(tasks) + `) INSERT INTO tasks SELECT 'scan', 'p' || i, 'u' || (i % 100), '{}', 9000000000000000 + i, 9000000000000000 + i,
 				9223372036854775807, 0, false, 1000, 0, '', false FROM n`,
-			numbers + fmt.Sprint(10*tasks) + `) INSERT INTO runs SELECT '0' || i, 'scan', 'p' || (i / 100), i % 100, 'done', 1, 0, 'x', 1, 1, 1, '', '' FROM n`,
+			numbers + fmt.Sprint(10*tasks) + `) INSERT INTO runs SELECT '` + idsFrom(time.Now()) + `' || i, 'scan', 'p' || (i / 100), i % 100, 'done', 1, 0, 'x', 1, 1, 1, '', '' FROM n`,
 		} {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {
 				return err
@@ -98,6 +98,9 @@ func (s *crowd) due(b *testing.B) {
 
 // overload chooses as if all tasks were due, and leaves it at that.
 func (s *crowd) overload(b *testing.B) {
+	for s.free(Scan) < 8 { // the last ones note that they have ended
+		time.Sleep(time.Millisecond)
+	}
 	for b.Loop() {
 		require.NoError(b, s.DB.Write(b.Context(), func(ctx context.Context, tx db.Tx) error {
 			chosen, err := s.choose(ctx, tx, Scan, time.UnixMicro(9_100_000_000_000_000))

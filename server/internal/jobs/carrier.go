@@ -72,7 +72,9 @@ func newRiver[T any](j *Jobs, driver riverdriver.Driver[T], schema string, relea
 	}
 	client, err := river.NewClient(driver, &river.Config{
 		ID: j.name, Schema: schema, Queues: queues, Workers: workers, Logger: quiet(j.Log),
-		FetchCooldown: 5 * time.Millisecond, FetchPollInterval: time.Second,
+		// Within a cooldown after one message river sends no other, and what comes in it waits
+		// for the next poll. The shortest is less than it takes to make two runs.
+		FetchCooldown: river.FetchCooldownMin, FetchPollInterval: time.Second,
 		MaxAttempts: 1, JobTimeout: mostTime, RescueStuckJobsAfter: mostTime + time.Hour,
 		CancelledJobRetentionPeriod: kept, CompletedJobRetentionPeriod: kept, DiscardedJobRetentionPeriod: kept,
 	})

@@ -57,12 +57,13 @@ type view struct {
 
 // dispatch looks for work until ctx ends.
 func (j *Jobs) dispatch(ctx context.Context) {
-	var pruned time.Time
+	var pruned time.Time // when there was last nothing left that is too old
 	well := true
 	for ctx.Err() == nil {
 		err := j.round(ctx)
 		if err == nil && time.Since(pruned) > pruneEvery {
-			if err = j.prune(ctx); err == nil {
+			var more bool
+			if more, err = j.prune(ctx); err == nil && !more {
 				pruned = time.Now()
 			}
 		}
@@ -418,19 +419,13 @@ func (j *Jobs) revive(ctx context.Context, tx db.Tx, r ended) (carry bool, err e
 	return true, err
 }
 
-// prune removes runs that are too old, in steps that nobody has to wait for.
-func (j *Jobs) prune(ctx context.Context) error {
-	for {
-		var n int64
-		err := j.DB.Write(ctx, func(ctx context.Context, tx db.Tx) (err error) {
-			n, err = pruneOldRuns(ctx, tx, j.Now())
-			return err
-		})
-		if err != nil || n < pruneStep {
-			return err
-		}
-		if !pause(ctx, 10*time.Millisecond) {
-			return ctx.Err()
-		}
-	}
+// prune removes a few of the runs that are too old, and reports whether there may be
+// more: what is due does not wait for all of them.
+func (j *Jobs) prune(ctx context.Context) (more bool, err error) {
+	err = j.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		n, err := pruneOldRuns(ctx, tx, j.Now())
+		more = n == pruneStep
+		return err
+	})
+	return more, err
 }
