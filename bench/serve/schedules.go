@@ -60,6 +60,11 @@ func measureSchedules(ctx context.Context, program string, lasts time.Duration) 
 	if err != nil {
 		return err
 	}
+	if fast.failed+calm.failed > 0 {
+		said, _ := os.ReadFile(filepath.Join(dir, "log"))
+		_, said, _ = bytes.Cut(said, []byte("could not be listed"))
+		return fmt.Errorf("%.0f scans failed, the first for this: %.500s", fast.failed+calm.failed, said)
+	}
 	database, err := sizeOf(filepath.Join(dir, "data"))
 	if err != nil {
 		return err
@@ -91,7 +96,8 @@ func plan(ctx context.Context, address, bucket string) (*plans, error) {
 	for i := range scheduled {
 		pipe := map[string]any{
 			"name": p.name(i), "protocol": "s3", "location": "bench",
-			"options":     map[string]string{"dir": p.name(i), "endpoint_url": "http://" + bucket, "region_name": "us-east-1"},
+			"options":     map[string]string{"dir": p.name(i)},
+			"settings":    map[string]string{"endpoint_url": "http://" + bucket, "region_name": "us-east-1"},
 			"credentials": map[string]string{"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "not a real one"},
 		}
 		if _, err := c.answer(post(listPath, p.of(i), encode(pipe))); err != nil {
@@ -235,8 +241,6 @@ func tellSchedules(w io.Writer, fast, calm pace, database int64) error {
 	switch {
 	case err != nil:
 		return err
-	case fast.failed+calm.failed > 0:
-		return fmt.Errorf("%.0f scans failed", fast.failed+calm.failed)
 	case fast.rate < scansWanted, calm.late > lateMost, max(fast.memory.server, calm.memory.server) > memoryMost:
 		return errMissed
 	}
