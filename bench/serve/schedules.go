@@ -128,17 +128,22 @@ func (p *plans) run(ctx context.Context, server *program, every string, lasts ti
 		return got, err
 	}
 	defer c.Close()
+	before, err := p.jobs(ctx)
+	if err != nil {
+		return got, err
+	}
 	for i := range scheduled {
 		if _, err := c.answer(put(listPath+p.name(i)+"/schedule/", p.of(i), encode(map[string]string{"every": every}))); err != nil {
 			return got, err
 		}
 	}
-	for calm {
-		j, err := p.jobs(ctx)
+	for begun := calm; begun; {
+		now, err := p.jobs(ctx)
 		if err != nil {
 			return got, err
 		}
-		if calm = j.late > time.Second; calm && !wait(ctx, time.Second) {
+		begun = now.ended()-before.ended() < scheduled || now.late > time.Second
+		if begun && !wait(ctx, time.Second) {
 			return got, ctx.Err()
 		}
 	}
@@ -184,6 +189,8 @@ type jobs struct {
 	done, failed float64
 	late         time.Duration
 }
+
+func (j jobs) ended() float64 { return j.done + j.failed }
 
 // jobs reads them from the metrics.
 func (p *plans) jobs(ctx context.Context) (j jobs, err error) {
