@@ -123,7 +123,7 @@ func spread(d time.Duration, key string, at time.Time) time.Duration {
 		return 0
 	}
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s %d", key, at.Unix())
+	_, _ = fmt.Fprintf(h, "%s %d", key, at.Unix()) // a hash takes everything
 	return time.Duration(h.Sum64() % uint64(d)).Truncate(time.Second)
 }
 
