@@ -36,6 +36,7 @@ type result struct {
 	text    string // of the error
 	detail  string
 	wait    time.Duration // until the next one, when it failed
+	later   bool          // there is more to do
 }
 
 // finish notes the result of a run, if it is still this engine's. It goes on trying for as
@@ -76,10 +77,13 @@ func (j *Jobs) settle(ctx context.Context, tx db.Tx, s subject, r result) error 
 	if err != nil {
 		return err
 	}
-	if r.outcome == outcomeDone {
-		t.done()
-	} else {
+	switch {
+	case r.outcome != outcomeDone:
 		t.failed(j.Now(), r.wait)
+	case r.later && !t.Schedule.Paused:
+		t.later(j.Now())
+	default:
+		t.done()
 	}
 	if err := t.write(ctx, tx, saveTask); err != nil {
 		return err

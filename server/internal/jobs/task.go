@@ -219,6 +219,13 @@ func (t *task) done() {
 	t.settle()
 }
 
+// later is done for a task that has more to do: it is due, and has waited for nothing yet.
+func (t *task) later(now time.Time) {
+	t.done()
+	t.asked, t.notBefore = min(t.asked, now.UnixMicro()), now.UnixMicro()
+	t.settle()
+}
+
 // failed is what happens to a task when its run did not, and it is to be left alone for
 // a while: forever, unless it is scheduled or asked for, when that is negative or the
 // task is paused.

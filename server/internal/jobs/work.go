@@ -63,6 +63,11 @@ func (r *Retry) Unwrap() error { return r.Err }
 // more: the task is removed.
 var ErrGone = errors.New("what is to be done has nothing to be done for")
 
+// ErrLater is what a [Pool]'s Do returns when it has stopped before all was done, so that
+// others get their turn: the run is done, and its task is due again at once, behind all
+// that wait already. It is not when it is paused.
+var ErrLater = errors.New("there is more to be done")
+
 // errTime is why the context of a run ends that takes too long.
 var errTime = errors.New("the run took too long")
 
@@ -120,6 +125,8 @@ func (j *Jobs) attempt(ctx context.Context, one *holding) result {
 	case err == nil:
 	case errors.Is(err, ErrGone):
 		r.outcome = outcomeGone
+	case errors.Is(err, ErrLater):
+		r.later = true
 	case cause != nil && !errors.Is(cause, errTime):
 		return result{outcome: outcomeCancelled}
 	default:

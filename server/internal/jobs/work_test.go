@@ -437,6 +437,53 @@ func TestWhatAWorkReturns(t *testing.T) {
 	})
 }
 
+// A run that stops before all is done goes on, behind all that wait, also when its
+// schedule has wanted it since.
+func TestWhatGoesOnLaterIsBehindOthers(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did, do := holder()
+		p := pool(do)
+		p.Workers = 1
+		j, _ := s.open(s.config(p))
+		set(t, s.d, scan, s.Now())
+		s.due(j, scan)
+		first := receive(t, did)
+		first.end <- errors.New("no")
+		s.ended(scan, 1)
+		s.due(j, scan)
+		first = receive(t, did)
+		require.Equal(t, 1, first.Failures)
+		s.advance(20 * time.Minute)
+		s.wanted(alone("p2", "bob"))
+		s.advance(time.Minute)
+		first.end <- fmt.Errorf("enough for now: %w", jobs.ErrLater)
+		other := receive(t, did)
+		require.Equal(t, "p2", other.Subject)
+		s.await("it ends", func() bool { return !s.find(scan).Running })
+		state := s.find(scan)
+		require.Equal(t, d6tpipe.RunDone, state.Last.State)
+		require.Empty(t, state.Last.Error)
+		require.Zero(t, state.Failures)
+		require.Equal(t, s.Now(), state.Next)
+		other.end <- nil
+		second := receive(t, did)
+		require.Equal(t, s.Now(), second.Tick)
+		require.Zero(t, second.Failures)
+		paused := scan
+		paused.Schedule.Paused = true
+		set(t, s.d, paused, s.Now())
+		second.end <- jobs.ErrLater
+		s.ended(scan, 3)
+		require.Zero(t, s.find(scan).Next, "it is paused")
+		paused.Schedule.Paused = false
+		set(t, s.d, paused, s.Now())
+		s.due(j, scan)
+		receive(t, did).end <- nil
+		s.ended(scan, 4)
+		require.Equal(t, start.Add(25*time.Minute), s.find(scan).Next, "what is done does not go on")
+	})
+}
+
 type syncBuffer struct {
 	mu sync.Mutex
 	bytes.Buffer
