@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
@@ -129,28 +127,12 @@ func describe(schedule d6tpipe.Schedule) string {
 // readSchedule reads a schedule, and refuses what cannot be meant. What a GET has
 // besides may be sent back.
 func readSchedule(in json.RawMessage) (schedule d6tpipe.Schedule, err error) {
-	var said map[string]json.RawMessage
-	if json.Unmarshal(in, &said) != nil {
-		return schedule, d6tpipe.ErrInvalid
+	f := form{
+		"every": {&schedule.Every, mustInterval}, "jitter": {&schedule.Jitter, mustInterval}, "paused": {&schedule.Paused, mustBool},
+		"cron": {&schedule.Cron, mustText}, "time_zone": {&schedule.TimeZone, mustText},
 	}
-	const interval, text = "a time such as 90s, 15m, 12h or 7d, in quotes", "text"
-	fields := map[string]struct {
-		into any
-		form string
-	}{
-		"every": {&schedule.Every, interval}, "jitter": {&schedule.Jitter, interval}, "paused": {&schedule.Paused, "true or false"},
-		"cron": {&schedule.Cron, text}, "time_zone": {&schedule.TimeZone, text},
-	}
-	answered := []string{"name", "next", "running", "failures", "last"}
-	for _, name := range slices.Sorted(maps.Keys(said)) {
-		f, known := fields[name]
-		switch {
-		case slices.Contains(answered, name):
-		case !known:
-			return schedule, &d6tpipe.FieldError{Field: name, Reason: "A schedule has no such field; it has every or cron, and time_zone, jitter and paused."}
-		case json.Unmarshal(said[name], f.into) != nil:
-			return schedule, &d6tpipe.FieldError{Field: name, Reason: "This must be " + f.form + "."}
-		}
+	if err := f.answered("name", "next", "running", "failures", "last").read(in, "A schedule"); err != nil {
+		return schedule, err
 	}
 	return schedule, when.Check(schedule)
 }

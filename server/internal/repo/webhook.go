@@ -131,8 +131,8 @@ func (s *session) spot(ctx context.Context, x *row, w *hookRow) (at spot, err er
 }
 
 func (s *session) createHook(ctx context.Context, tx db.Tx, x *row, at spot, in json.RawMessage) (json.RawMessage, error) {
-	var said d6tpipe.WebhookSettings
-	if err := s.readHook(in, &said); err != nil {
+	said, err := readHook(in)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.checkHook(said); err != nil {
@@ -168,17 +168,31 @@ func (s *session) createHook(ctx context.Context, tx db.Tx, x *row, at spot, in 
 	return s.tellHook(x, w, secret, notice)
 }
 
-// readHook reads what was said of a webhook.
-func (s *session) readHook(in json.RawMessage, into any) error {
-	err := json.Unmarshal(in, into)
-	var wrong *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &wrong) && wrong.Field != "":
-		return &d6tpipe.FieldError{Field: wrong.Field, Reason: fmt.Sprintf("This must not be a %s.", wrong.Value)}
-	case err != nil:
-		return d6tpipe.ErrInvalid
+// hookAnswers are the fields that only answers about webhooks have.
+var hookAnswers = []string{"id", "pipe", "secret", "old_secrets_until", "disabled", "disabled_at", "failures", "retry", "notice", "created", "updated"}
+
+const mustKinds = "a list of new, modified and gone"
+
+// readHook reads what was said of a webhook that is new.
+func readHook(in json.RawMessage) (said d6tpipe.WebhookSettings, err error) {
+	f := form{
+		"url": {&said.URL, mustText}, "include": {&said.Include, mustText}, "exclude": {&said.Exclude, mustText},
+		"kinds": {&said.Kinds, mustKinds}, "description": {&said.Description, mustText}, "paused": {&said.Paused, mustBool},
 	}
-	return nil
+	return said, f.answered(hookAnswers...).read(in, "A webhook")
+}
+
+// readHookUpdate reads what is to change of a webhook; nothing, when nothing was said.
+func readHookUpdate(in json.RawMessage) (said d6tpipe.WebhookUpdate, err error) {
+	if in == nil {
+		return said, nil
+	}
+	f := form{
+		"url": {&said.URL, mustText}, "include": {&said.Include, mustText}, "exclude": {&said.Exclude, mustText},
+		"kinds": {&said.Kinds, mustKinds}, "description": {&said.Description, mustText}, "paused": {&said.Paused, mustBool},
+		"rotate": {&said.Rotate, mustBool}, "enable": {&said.Enable, mustBool},
+	}
+	return said, f.answered(hookAnswers...).read(in, "A webhook")
 }
 
 // checkHook reports what cannot be meant.
@@ -217,8 +231,8 @@ func (s *session) noteHook(ctx context.Context, tx db.Tx, x *row, w *hookRow, ac
 }
 
 func (s *session) updateHook(ctx context.Context, tx db.Tx, x *row, w *hookRow, at spot, in json.RawMessage) (json.RawMessage, error) {
-	var said d6tpipe.WebhookUpdate
-	if err := s.readHook(in, &said); in != nil && err != nil {
+	said, err := readHookUpdate(in)
+	if err != nil {
 		return nil, err
 	}
 	secrets, err := s.openHook(w)

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/wire"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
 	"github.com/d6t/d6tpipe-go/server/internal/db/dbtest"
 	"github.com/d6t/d6tpipe-go/server/internal/dial"
@@ -338,6 +339,39 @@ func TestWebhooks(t *testing.T) {
 		require.NoError(t, h.owner.Pipes().Delete(t.Context(), "p"))
 		require.Zero(t, h.tasks(t))
 	})
+}
+
+// TestBadWebhooks: what is misspelt is refused by its name, and not left out. What a GET
+// says can be sent back.
+func TestBadWebhooks(t *testing.T) {
+	t.Parallel()
+	h := hookedWorld(t, dbtest.Open(t, dbtest.SQLite(t)))
+	made := h.create(t, d6tpipe.WebhookSettings{URL: "https://example.com/"})
+	token, err := h.owner.Login(t.Context(), "owner", "secret-of-owner")
+	require.NoError(t, err)
+	handler := wire.New(h.repo, wire.Options{})
+	send := func(method, id, body string) (int, string) {
+		got := ask(handler, method, "/v1/api/pipes/p/webhooks/"+id, body, []string{"Token " + string(token)})
+		return got.Code, got.Body.String()
+	}
+	for body, field := range map[string]string{
+		`"exlude":"*.tmp"`: "exlude", `"Exclude":"*.tmp"`: "Exclude", `"include":["*.csv"]`: "include", `"kinds":"new"`: "kinds",
+		`"paused":"yes"`: "paused", `"secret_":"x"`: "secret_",
+	} {
+		code, answer := send("POST", "", `{"url":"https://example.com/",`+body+`}`)
+		require.Equal(t, 400, code, body)
+		require.True(t, strings.HasPrefix(answer, `{"`+field+`":["`), "%s: %s", body, answer)
+		code, answer = send("PATCH", made.ID+"/", `{`+body+`}`)
+		require.Equal(t, 400, code, body)
+		require.True(t, strings.HasPrefix(answer, `{"`+field+`":["`), "%s: %s", body, answer)
+	}
+	code, answer := send("GET", made.ID+"/", "")
+	require.Equal(t, 200, code)
+	code, again := send("PATCH", made.ID+"/", answer)
+	require.Equal(t, 200, code, again)
+	require.JSONEq(t, answer, again)
+	code, again = send("POST", "", answer)
+	require.Equal(t, 201, code, again)
 }
 
 func unique(all []d6tpipe.Secret) map[d6tpipe.Secret]bool {
