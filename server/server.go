@@ -86,7 +86,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return fmt.Errorf("storage: %w", err)
 	}
 	s.storage = storage // not before: what comes with an error is no nil interface, and cannot be closed
-	if s.scanner, err = listing.New(listing.Config{Cache: repo.Listings{DB: s.db, Waiters: s.waiters}, Open: s.openPipe, Scans: max(2, c.Jobs), Log: c.Log}); err != nil {
+	if s.scanner, err = listing.New(listing.Config{Cache: repo.Listings{DB: s.db, Waiters: s.waiters}, Open: s.openPipe, Scheduled: c.Jobs, Log: c.Log}); err != nil {
 		return err
 	}
 	o.Storage, o.Lister, o.ListingAge, o.Kick = managed{s.storage}, s.scanner, c.ListingAge, s.kick

@@ -3,7 +3,7 @@
 //
 // A [Scanner] scans a pipe when its last listing is too old, when somebody asks for
 // a new one, or when files were changed; at most once at a time for each pipe, and a
-// few at a time in all. Whoever needs a scan that begins after some moment shares it
+// few at a time in all. Those that schedules ask for keep nobody else waiting. Whoever needs a scan that begins after some moment shares it
 // with all who need the same. Only a scan that came to a clean end replaces a
 // listing: one that fails leaves the old one and says why. Listings lie in a
 // [Cache], which a database can be; what several replicas write there cannot make a
@@ -86,13 +86,14 @@ type Config struct {
 	// Log is told of scans that fail; nil is silent.
 	Log *slog.Logger
 
-	Scans    int           // at a time; 2
-	Waiting  int           // pipes that wait for their turn, before more are refused; 200
-	OfOne    int           // of Scans, for one account; half of them
-	WaitOne  int           // of Waiting, with those at work, for one account; 20
-	Time     time.Duration // of one scan; 10 minutes
-	MaxFiles int           // of one pipe's folder; 1,000,000
-	MaxBytes int64         // of one listing, compressed; 128 MiB
+	Scans     int           // at a time, that users ask for; 2
+	Scheduled int           // at a time, beside those, that only schedules ask for: see [Scanner.Scan]; 2
+	Waiting   int           // pipes that wait for their turn, before more are refused; 200
+	OfOne     int           // of Scans, for one account; half of them
+	WaitOne   int           // of Waiting, with those at work, for one account; 20
+	Time      time.Duration // of one scan; 10 minutes
+	MaxFiles  int           // of one pipe's folder; 1,000,000
+	MaxBytes  int64         // of one listing, compressed; 128 MiB
 	// MaxChanges is how many bytes of changes one scan may see, compressed, for the feed
 	// to hold them; 64 MiB.
 	MaxChanges int64
@@ -127,6 +128,7 @@ func (c Config) WithDefaults() Config {
 		c.Now = time.Now
 	}
 	orElse(&c.Scans, 2)
+	orElse(&c.Scheduled, 2)
 	orElse(&c.Waiting, 200)
 	orElse(&c.OfOne, max(1, c.Scans/2))
 	orElse(&c.WaitOne, 20)

@@ -23,9 +23,9 @@ func (f *Failure) Error() string { return f.Reason }
 func (f *Failure) Unwrap() error { return f.Err }
 
 // Scan scans the pipe whose record has the id, on nobody's account, and waits for it.
-// The scan begins after the call and is shared with all who want one of the same pipe;
-// it waits for its turn as theirs do, but is not refused because many wait. When it
-// fails the listing stays what it was, and the error is a [*Failure]. When ctx ends the
+// The scan begins after the call and is shared with all who want one of the same pipe.
+// It is one of [Config.Scheduled], unless a user wants the same, and is not refused
+// because many wait. When it fails the listing stays what it was, and the error is a [*Failure]. When ctx ends the
 // scan ends too, unless somebody else waits for it.
 func (s *Scanner) Scan(ctx context.Context, id string) (Seen, error) {
 	before, err := s.cfg.Cache.Head(ctx, id)

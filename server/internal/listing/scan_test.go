@@ -99,10 +99,93 @@ func TestScanIsShared(t *testing.T) {
 		}
 		wg.Wait()
 		require.Equal(t, int64(12), s.scans.Load(), "one for the user, one for the three, one for each other pipe")
-		require.Equal(t, int64(2), s.most.Load())
+		require.Equal(t, int64(3), s.most.Load(), "the user's, and two of schedules")
 		l, err := sc.Files(t.Context(), p, false)
 		require.NoError(t, err)
 		require.Equal(t, []string{"a", "b"}, keys(t, l))
+	})
+}
+
+// TestSchedulesKeepNobodyWaiting: while the storages of pipes with schedules hang, users
+// get their listings, also of those pipes that wait for a slot of schedules; and what they
+// ask for counts for them.
+func TestSchedulesKeepNobodyWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs, s := newShelf("a"), newShelf("a")
+		hangs.take, s.take = time.Hour, time.Second
+		sc := scanner(t, s, listing.Config{Scans: 2, Scheduled: 2, Time: time.Hour, Open: func(ctx context.Context, id string) (listing.Source, error) {
+			if strings.HasPrefix(id, "hangs") {
+				return hangs.open(ctx, id)
+			}
+			return s.open(ctx, id)
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		scan := func(id string) {
+			wg.Go(func() {
+				if _, err := sc.Scan(ctx, id); !errors.Is(err, context.Canceled) {
+					t.Error(id, err)
+				}
+			})
+		}
+		for i := range 2 {
+			scan(fmt.Sprint("hangs", i))
+		}
+		time.Sleep(time.Millisecond)
+		scan("waits")
+		scan("waits, too")
+		time.Sleep(time.Millisecond)
+		require.Equal(t, int64(2), hangs.working.Load(), "they have their slots, and no others")
+		require.Zero(t, s.scans.Load())
+
+		p := s.pipe(t, time.Hour)
+		list := func(account, id string) {
+			p.ID, p.Account = id, account
+			began := time.Now()
+			_, err := sc.Files(t.Context(), p, false)
+			require.NoError(t, err)
+			require.Equal(t, time.Second, time.Since(began).Truncate(time.Millisecond), id)
+		}
+		list("one", "p")
+		cancel() // what schedules wait for is done, or given up
+		wg.Wait()
+
+		ctx, cancel = context.WithCancel(t.Context())
+		scan("hangs2")
+		scan("hangs3")
+		time.Sleep(time.Millisecond)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := sc.Scan(t.Context(), "queued")
+			ended <- err
+		}()
+		time.Sleep(time.Millisecond)
+		s.most.Store(0)
+		list("one", "queued")
+		require.NoError(t, <-ended, "it is shared with the schedule")
+
+		for i := range 2 { // pipes of schedules, and all are one account's when it asks
+			wg.Go(func() {
+				if _, err := sc.Scan(t.Context(), fmt.Sprint("greedy", i)); err != nil {
+					t.Error(i, err)
+				}
+			})
+		}
+		time.Sleep(time.Millisecond)
+		for i := range 2 {
+			p := p
+			p.ID, p.Account = fmt.Sprint("greedy", i), "greedy"
+			wg.Go(func() {
+				if _, err := sc.Files(t.Context(), p, false); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(time.Second / 2)
+		require.Equal(t, int64(1), s.working.Load())
+		list("other", "q")
+		cancel()
+		wg.Wait()
 	})
 }
 

@@ -13,7 +13,8 @@ type Scanner struct {
 	cfg   Config
 	ctx   context.Context // ends with Close
 	stop  context.CancelFunc
-	slots chan struct{}
+	slots chan struct{} // of what users ask for
+	ours  chan struct{} // of what only schedules ask for
 	work  sync.WaitGroup
 	sent  *bodies
 
@@ -25,7 +26,7 @@ type Scanner struct {
 }
 
 // flights are the scans of one pipe: the one at work, and the one after it. They count
-// for the account that asked first, whoever joins it.
+// for the account that asked first, whoever joins it; a schedule is none.
 type flights struct {
 	running, next *flight
 	of            *account // nil is nobody's
@@ -44,6 +45,9 @@ type flight struct {
 	began time.Time // set when it runs
 	done  chan struct{}
 	err   error // set before done is closed
+
+	users chan struct{}   // closed when a user wants it, and not only a schedule
+	seats []chan struct{} // that it sits in while it runs
 
 	kept    bool               // it goes on whoever still waits
 	waiting int                // for it, of those without whom it ends
@@ -78,7 +82,7 @@ func New(cfg Config) (*Scanner, error) {
 	}
 	s := &Scanner{cfg: cfg.WithDefaults(), pipes: map[string]*flights{}, accounts: map[string]*account{}, last: map[string]outcome{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	s.slots = make(chan struct{}, s.cfg.Scans)
+	s.slots, s.ours = make(chan struct{}, s.cfg.Scans), make(chan struct{}, s.cfg.Scheduled)
 	s.sent = newBodies(s.cfg)
 	return s, nil
 }
@@ -109,8 +113,8 @@ func (s *Scanner) scan(ctx context.Context, p Pipe, need time.Time) error {
 }
 
 // join returns the scan of a pipe that begins after need: the one at work, the one
-// after it, or a new one. One that is kept goes on whoever leaves; the others count in
-// waiting, and call leave.
+// after it, or a new one. One that is kept goes on whoever leaves, and is a user's; the
+// others are schedules', count in waiting, and call leave.
 func (s *Scanner) join(p Pipe, need time.Time, keep bool) (*flight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,23 +134,37 @@ func (s *Scanner) join(p Pipe, need time.Time, keep bool) (*flight, error) {
 }
 
 // after finds or makes the scan that begins after need; the caller holds the lock.
-func (s *Scanner) after(p Pipe, need time.Time, limited bool) (*flight, error) {
+func (s *Scanner) after(p Pipe, need time.Time, user bool) (*flight, error) {
 	f := s.pipes[p.ID]
-	if f == nil {
-		var err error
-		if f, err = s.start(p, limited); err != nil {
-			return nil, err
-		}
-	} else if f.running != nil && f.running.began.After(need) && !f.running.given {
+	if f != nil && f.running != nil && f.running.began.After(need) && !f.running.given {
 		return f.running, nil
 	}
+	if f == nil || user && f.of == nil {
+		var err error
+		if f, err = s.start(p, f, user); err != nil {
+			return nil, err
+		}
+	}
 	if f.next == nil {
-		f.next = &flight{done: make(chan struct{})}
+		f.next = &flight{done: make(chan struct{}), users: make(chan struct{})}
+	}
+	if user && !f.next.ofUser() {
+		close(f.next.users)
 	}
 	if need.After(f.next.after) {
 		f.next.after = need
 	}
 	return f.next, nil
+}
+
+// ofUser reports whether a user wants it; the caller holds the lock of the scanner.
+func (f *flight) ofUser() bool {
+	select {
+	case <-f.users:
+		return true
+	default:
+		return false
+	}
 }
 
 // leave is for who waits no longer for a flight that he does not keep. It reports
@@ -158,26 +176,41 @@ func (s *Scanner) leave(f *flight) (ends bool) {
 	return f.stop != nil && f.isGiven()
 }
 
-// start makes the scans of a pipe that has none; the caller holds the lock.
-func (s *Scanner) start(p Pipe, limited bool) (*flights, error) {
-	if limited && len(s.pipes) >= s.cfg.Scans+s.cfg.Waiting {
+// start makes the scans of a pipe that has none, or that has those of a schedule and
+// counts for an account now; the caller holds the lock.
+func (s *Scanner) start(p Pipe, f *flights, user bool) (*flights, error) {
+	if f == nil && user && len(s.pipes)-len(s.ours) >= s.cfg.Scans+s.cfg.Waiting {
 		return nil, errBusy
 	}
-	f := &flights{}
-	if p.Account != "" {
-		f.of = s.accounts[p.Account]
-		if f.of == nil {
-			f.of = &account{name: p.Account, slots: make(chan struct{}, s.cfg.OfOne)}
-			s.accounts[p.Account] = f.of
-		}
-		if f.of.pipes >= s.cfg.WaitOne {
-			return nil, errCrowd
-		}
-		f.of.pipes++
+	of, err := s.count(p.Account)
+	if err != nil {
+		return nil, err
 	}
+	if f != nil {
+		f.of = of
+		return f, nil
+	}
+	f = &flights{of: of}
 	s.pipes[p.ID] = f
 	s.work.Go(func() { s.drive(p.ID, f) })
 	return f, nil
+}
+
+// count counts one more pipe for an account; the caller holds the lock.
+func (s *Scanner) count(name string) (*account, error) {
+	if name == "" {
+		return nil, nil
+	}
+	of := s.accounts[name]
+	if of == nil {
+		of = &account{name: name, slots: make(chan struct{}, s.cfg.OfOne)}
+		s.accounts[name] = of
+	}
+	if of.pipes >= s.cfg.WaitOne {
+		return nil, errCrowd
+	}
+	of.pipes++
+	return of, nil
 }
 
 // finish forgets the scans of a pipe that has no more; the caller holds the lock.
@@ -209,11 +242,9 @@ func (s *Scanner) begin(id string, p *flights) bool {
 		s.mu.Unlock()
 		return false
 	}
+	f := p.next
 	s.mu.Unlock()
-	if p.of != nil { // first, so that who waits for himself keeps nobody else waiting
-		p.of.slots <- struct{}{}
-	}
-	s.slots <- struct{}{} // when the scanner is closed, scans end as they begin
+	f.seats = s.sit(p, f)
 	s.mu.Lock()
 	after := p.next.after
 	s.mu.Unlock()
@@ -227,6 +258,32 @@ func (s *Scanner) begin(id string, p *flights) bool {
 	return true
 }
 
+// sit waits for the slots of a scan. When the scanner is closed, scans end as they begin,
+// so that there is always one some time. Schedules have slots of their own: however long
+// storages let theirs hang, nobody who asks waits for that.
+func (s *Scanner) sit(p *flights, f *flight) (seats []chan struct{}) {
+	s.mu.Lock()
+	ours := s.ours
+	if f.ofUser() {
+		ours = nil
+	}
+	s.mu.Unlock()
+	select {
+	case ours <- struct{}{}:
+		return []chan struct{}{ours}
+	case <-f.users:
+	}
+	s.mu.Lock()
+	of := p.of
+	s.mu.Unlock()
+	if of != nil { // first, so that who waits for himself keeps nobody else waiting
+		of.slots <- struct{}{}
+		seats = append(seats, of.slots)
+	}
+	s.slots <- struct{}{}
+	return append(seats, s.slots)
+}
+
 // waitUntil waits until it is later than after by the least that is kept of times: a
 // microsecond, or as far as a replica's clock is ahead, within reason.
 func (s *Scanner) waitUntil(after time.Time) {
@@ -236,13 +293,13 @@ func (s *Scanner) waitUntil(after time.Time) {
 }
 
 func (s *Scanner) end(id string, p *flights, view string, err error) {
-	<-s.slots
-	if p.of != nil {
-		<-p.of.slots
+	f := p.running
+	for _, seat := range f.seats {
+		<-seat
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, now := p.running, s.cfg.Now()
+	now := s.cfg.Now()
 	p.running = nil
 	f.stop()
 	if s.ctx.Err() == nil && !f.given {
