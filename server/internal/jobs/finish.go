@@ -58,8 +58,12 @@ func (j *Jobs) note(ctx context.Context, tx db.Tx, one *holding, r result) error
 	if state := r.outcome.state(); state != "" {
 		query, args = endRun, append(args, state, j.Now().UnixMicro(), r.text, r.detail)
 	}
-	if n, err := affected(tx.ExecContext(ctx, query, args...)); err != nil || n == 0 {
-		return errors.Join(err, lostIf(n == 0))
+	n, err := affected(tx.ExecContext(ctx, query, args...))
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return errLost
 	}
 	if r.outcome == outcomeGone {
 		_, err := tx.ExecContext(ctx, dropTask, one.Kind, one.Subject)
@@ -142,13 +146,6 @@ func affected(r sql.Result, err error) (int64, error) {
 		return 0, err
 	}
 	return r.RowsAffected()
-}
-
-func lostIf(lost bool) error {
-	if lost {
-		return errLost
-	}
-	return nil
 }
 
 // An outcome is how a run ends, as the metrics count it.

@@ -1,9 +1,11 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,9 +17,8 @@ const (
 		WHERE id = $1 AND state = 'queued' RETURNING tick, attempt`
 	jobOfRun = `SELECT t.kind, t.subject, t.owner_id, t.failures FROM runs r
 		JOIN tasks t ON t.kind = r.kind AND t.subject = r.subject WHERE r.id = $1`
-	renewLeases = `UPDATE runs SET lease_at = $2 WHERE state = 'running' AND holder = $1
-		AND EXISTS (SELECT 1 FROM tasks t WHERE t.kind = runs.kind AND t.subject = runs.subject AND t.run_id = runs.id AND NOT t.removed)
-		RETURNING id, attempt`
+	renewLease = `UPDATE runs SET lease_at = $4 WHERE id = $1 AND attempt = $2 AND holder = $3 AND state = 'running'
+		AND EXISTS (SELECT 1 FROM tasks t WHERE t.kind = runs.kind AND t.subject = runs.subject AND t.run_id = runs.id AND NOT t.removed)`
 )
 
 // errLost is why the context of a run ends that does not belong to this engine any more.
@@ -84,7 +85,7 @@ func (h *holdings) count(kind Kind) (n int) {
 	return n
 }
 
-// held are those that are not only about to be.
+// held are those that are not only about to be, in the order of their runs.
 func (h *holdings) held() (some []*holding) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -93,6 +94,7 @@ func (h *holdings) held() (some []*holding) {
 			some = append(some, one)
 		}
 	}
+	slices.SortFunc(some, func(a, b *holding) int { return cmp.Compare(a.RunID, b.RunID) })
 	return some
 }
 
@@ -187,21 +189,22 @@ func (j *Jobs) keep(ctx context.Context) {
 }
 
 // renew renews all leases, and cancels what does not belong to this engine any more, or
-// may soon not.
+// may soon not. A run that this engine is not at is not renewed, though it be noted as
+// this one's: nobody knows how it ended.
 func (j *Jobs) renew(ctx context.Context) {
 	before := j.mine.held()
 	if len(before) == 0 {
 		return
 	}
 	now := time.Now()
-	kept, err := j.renewed(ctx, now.Add(j.Lease))
+	kept, err := j.renewed(ctx, before, now.Add(j.Lease))
 	if err != nil && ctx.Err() == nil {
 		j.metrics.errors.Inc()
 		j.Log.Warn("leases could not be renewed", "error", err)
 	}
 	for _, one := range before {
 		switch {
-		case err == nil && kept[one.RunID] == one.Attempt: // which is never 0
+		case err == nil && kept[one]:
 			j.mine.prolong(one, now.Add(j.Lease))
 		case err == nil, time.Until(j.mine.endOf(one)) < j.Lease/4:
 			j.mine.lose(one)
@@ -209,26 +212,20 @@ func (j *Jobs) renew(ctx context.Context) {
 	}
 }
 
-// renewed returns the runs whose leases are renewed, with their attempts.
-func (j *Jobs) renewed(ctx context.Context, until time.Time) (kept map[string]int, err error) {
+// renewed returns those whose leases are renewed.
+func (j *Jobs) renewed(ctx context.Context, some []*holding, until time.Time) (kept map[*holding]bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, j.Lease/5)
 	defer cancel()
 	err = j.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
-		kept = map[string]int{}
-		rows, err := tx.QueryContext(ctx, renewLeases, j.name, until.UnixMicro())
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var id string
-			var attempt int
-			if err := rows.Scan(&id, &attempt); err != nil {
+		kept = map[*holding]bool{}
+		for _, one := range some {
+			n, err := affected(tx.ExecContext(ctx, renewLease, one.RunID, one.Attempt, j.name, until.UnixMicro()))
+			if err != nil {
 				return err
 			}
-			kept[id] = attempt
+			kept[one] = n > 0
 		}
-		return rows.Err()
+		return nil
 	})
 	return kept, err
 }

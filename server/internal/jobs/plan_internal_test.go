@@ -30,7 +30,7 @@ func TestPlans(t *testing.T) {
 		"dueOwners":   {dueOwners, []any{"scan", 1}},
 		"endedLeases": {endedLeases, []any{1}},
 		"claimRun":    {claimRun, []any{"id", "me", 1, 1}},
-		"renewLeases": {renewLeases, []any{"me", 1}},
+		"renewLease":  {renewLease, []any{"id", 1, "me", 1}},
 		"jobOfRun":    {jobOfRun, []any{"id"}},
 		"removedOf":   {removedOf, []any{"id"}},
 		"leave":       {leave, []any{"me"}},

@@ -88,9 +88,10 @@ func (j *Jobs) work(ctx context.Context, id string) {
 	began := time.Now()
 	r := j.attempt(ctx, one)
 	err = j.finish(ctx, one, r)
-	if errors.Is(err, errLost) {
+	if err != nil {
 		r.outcome = outcomeCancelled
-	} else if err != nil {
+	}
+	if err != nil && !errors.Is(err, errLost) {
 		j.Log.Error("what came of a run cannot be noted; it is done again", "kind", one.Kind, "run", id, "error", err)
 	}
 	took := time.Since(began)

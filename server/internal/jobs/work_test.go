@@ -269,6 +269,60 @@ func TestALostLeaseEndsTheRun(t *testing.T) {
 	})
 }
 
+// What came of a run may be lost. Then it is done again, also when its server goes on and
+// is at another one.
+func TestWhatCannotBeNotedIsDoneAgain(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		var log syncBuffer
+		did, do := holder()
+		c := s.config(pool(do))
+		c.Lease = time.Second
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		j, _ := s.open(c)
+		set(t, s.d, scan, s.Now())
+		s.due(j, scan)
+		run := receive(t, did)
+		s.wanted(alone("other", "bob"))
+		require.Equal(t, "other", receive(t, did).Subject)
+		restore := s.refuse("runs", `NEW.state = 'done'`)
+		run.end <- nil
+		s.await("it gives up", func() bool { return strings.Contains(log.String(), "cannot be noted; it is done again") })
+		restore()
+		for run.Attempt == 1 {
+			if again := receive(t, did); again.Subject == scan.Subject { // a slow machine may lose the other one, too
+				require.Equal(t, run.RunID, again.RunID)
+				run = again
+			}
+		}
+		run.end <- nil
+		require.Equal(t, d6tpipe.RunDone, s.ended(scan, 1)[0].State)
+	})
+}
+
+// refuse has the database refuse changes of a table's rows, until it is told otherwise.
+func (s *scene) refuse(table, condition string) (restore func()) {
+	s.Helper()
+	create, drop := []string{`CREATE TRIGGER refuse BEFORE UPDATE ON ` + table + ` WHEN ` + condition + ` BEGIN SELECT RAISE(ABORT, 'refused'); END`},
+		`DROP TRIGGER refuse`
+	if s.d.Engine() == "postgres" {
+		create = []string{`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''refused''; END'`,
+			`CREATE TRIGGER refuse BEFORE UPDATE ON ` + table + ` FOR EACH ROW WHEN (` + condition + `) EXECUTE FUNCTION refuse()`}
+		drop = `DROP FUNCTION refuse CASCADE`
+	}
+	exec := func(statements ...string) {
+		write(s, s.d, func(ctx context.Context, tx db.Tx) error {
+			for _, text := range statements {
+				if _, err := tx.ExecContext(ctx, text); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	exec(create...)
+	return func() { exec(drop) }
+}
+
 // A run that nobody renews is taken up, a few times: it may be what kills the servers.
 func TestARunThatIsLostTooOftenFails(t *testing.T) {
 	each(t, func(t *testing.T, s *scene) {
