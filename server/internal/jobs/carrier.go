@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -114,10 +115,37 @@ func (c *riverCarrier[T]) stop() error { return c.client.StopAndCancel(context.B
 func (c *riverCarrier[T]) close() error { return c.release() }
 
 // quiet is a log for river: what it tells of its daily life is for those who look for
-// faults.
-func quiet(log *slog.Logger) *slog.Logger { return slog.New(quieter{log.Handler()}) }
+// faults, and so is a complaint that was made a short time ago.
+func quiet(log *slog.Logger) *slog.Logger {
+	return slog.New(quieter{log.Handler(), &complaints{last: map[string]time.Time{}}})
+}
 
-type quieter struct{ slog.Handler }
+// sameAgain is for how long river is not heard that complains of the same again. While a
+// database is away it does so several times a second.
+const sameAgain = time.Minute
+
+// complaints are what river's log said last, and when. Its messages are few: what differs
+// is in their attributes.
+type complaints struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+// isNew notes a complaint, unless it was made a short time ago.
+func (c *complaints) isNew(message string, at time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if last, ok := c.last[message]; ok && at.Sub(last) < sameAgain {
+		return false
+	}
+	c.last[message] = at
+	return true
+}
+
+type quieter struct {
+	slog.Handler
+	said *complaints
+}
 
 func (q quieter) lower(level slog.Level) slog.Level {
 	if level < slog.LevelWarn {
@@ -134,13 +162,20 @@ func (q quieter) Enabled(ctx context.Context, level slog.Level) bool {
 // Handle implements [slog.Handler].
 func (q quieter) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = q.lower(r.Level)
+	if r.Level >= slog.LevelWarn && !q.said.isNew(r.Message, r.Time) {
+		if r.Level = slog.LevelDebug; !q.Handler.Enabled(ctx, r.Level) {
+			return nil
+		}
+	}
 	return q.Handler.Handle(ctx, r)
 }
 
 // WithAttrs implements [slog.Handler].
 func (q quieter) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return quieter{q.Handler.WithAttrs(attrs)}
+	return quieter{q.Handler.WithAttrs(attrs), q.said}
 }
 
 // WithGroup implements [slog.Handler].
-func (q quieter) WithGroup(name string) slog.Handler { return quieter{q.Handler.WithGroup(name)} }
+func (q quieter) WithGroup(name string) slog.Handler {
+	return quieter{q.Handler.WithGroup(name), q.said}
+}
