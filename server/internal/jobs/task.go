@@ -51,6 +51,11 @@ func Set(ctx context.Context, tx db.Tx, t Task, now time.Time) error {
 	if err != nil && !isNew {
 		return err
 	}
+	if known.Schedule != t.Schedule {
+		if err := when.Check(t.Schedule); err != nil {
+			return err
+		}
+	}
 	switch {
 	case isNew:
 		known = task{Task: t, asked: never}

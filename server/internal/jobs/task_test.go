@@ -36,11 +36,15 @@ func TestSetPlansTheNextRun(t *testing.T) {
 		set(t, d, theirs, start)
 		require.Equal(t, jobs.State{Task: theirs}, find(t, d, scan))
 
-		theirs.Schedule.Cron = "never"
-		err := d.Write(t.Context(), func(ctx context.Context, tx db.Tx) error { return jobs.Set(ctx, tx, theirs, start) })
-		var field *d6tpipe.FieldError
-		require.ErrorAs(t, err, &field)
-		require.Equal(t, "cron", field.Field)
+		for name, wrong := range map[string]d6tpipe.Schedule{
+			"cron": {Cron: "never"}, "jitter": {Cron: "*/10 * * * *", Jitter: d6tpipe.Interval(10 * time.Minute)},
+		} {
+			theirs.Schedule = wrong
+			err := d.Write(t.Context(), func(ctx context.Context, tx db.Tx) error { return jobs.Set(ctx, tx, theirs, start) })
+			var field *d6tpipe.FieldError
+			require.ErrorAs(t, err, &field)
+			require.Equal(t, name, field.Field)
+		}
 	})
 }
 

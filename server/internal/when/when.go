@@ -24,11 +24,19 @@ const (
 // Check reports what of a schedule cannot be meant, as a [*d6tpipe.FieldError].
 func Check(s d6tpipe.Schedule) error {
 	_, err := compile(s)
+	if err != nil || s.Cron == "" || s.Jitter == 0 {
+		return err
+	}
+	times, first, err := parse(s)
+	if err == nil && time.Duration(s.Jitter) >= least(times, first) {
+		err = field("jitter", "Jitter is less than the time between two runs.")
+	}
 	return err
 }
 
 // Next is the first time after a moment that a schedule names for what has the key; the
 // zero time when there is none. It is the same for all who ask, so that replicas agree.
+// It is quick, since it takes for granted that Check would find nothing.
 func Next(s d6tpipe.Schedule, after time.Time, key string) (time.Time, error) {
 	next, err := compile(s)
 	if err != nil || next == nil {
@@ -77,28 +85,35 @@ func ofInterval(every time.Duration, after time.Time, key string) time.Time {
 }
 
 func ofCron(s d6tpipe.Schedule) (clock, error) {
+	times, first, err := parse(s)
+	if err != nil {
+		return nil, err
+	}
+	zone := first.Location()
+	return func(after time.Time, _ string) time.Time { return times.Next(after.In(zone)) }, nil
+}
+
+// parse reads the expression of a schedule. It also returns the first time that it names
+// after someday, in the schedule's zone.
+func parse(s d6tpipe.Schedule) (times cron.Schedule, first time.Time, err error) {
 	if strings.Contains(s.Cron, "TZ=") {
-		return nil, field("cron", "The time zone has a field of its own, time_zone.")
+		return nil, first, field("cron", "The time zone has a field of its own, time_zone.")
 	}
 	if strings.HasPrefix(strings.TrimSpace(s.Cron), "@every") {
-		return nil, field("cron", "An interval has a field of its own, every.")
+		return nil, first, field("cron", "An interval has a field of its own, every.")
 	}
 	zone, err := time.LoadLocation(s.TimeZone)
 	if err != nil || s.TimeZone == "Local" {
-		return nil, field("time_zone", fmt.Sprintf("There is no time zone %q; they are called as Europe/Berlin is.", s.TimeZone))
+		return nil, first, field("time_zone", fmt.Sprintf("There is no time zone %q; they are called as Europe/Berlin is.", s.TimeZone))
 	}
-	times, err := cron.ParseStandard(s.Cron)
+	times, err = cron.ParseStandard(s.Cron)
 	if err != nil {
-		return nil, field("cron", fmt.Sprintf("%q is no cron expression: five fields, such as 0 6 * * 1-5, or @daily.", s.Cron))
+		return nil, first, field("cron", fmt.Sprintf("%q is no cron expression: five fields, such as 0 6 * * 1-5, or @daily.", s.Cron))
 	}
-	first := times.Next(someday.In(zone))
-	if first.IsZero() {
-		return nil, field("cron", fmt.Sprintf("%q names a time that never comes.", s.Cron))
+	if first = times.Next(someday.In(zone)); first.IsZero() {
+		return nil, first, field("cron", fmt.Sprintf("%q names a time that never comes.", s.Cron))
 	}
-	if jitter := time.Duration(s.Jitter); jitter > 0 && jitter >= least(times, first) {
-		return nil, field("jitter", "Jitter is less than the time between two runs.")
-	}
-	return func(after time.Time, _ string) time.Time { return times.Next(after.In(zone)) }, nil
+	return times, first, nil
 }
 
 // someday is where the times of an expression are looked at.

@@ -79,6 +79,14 @@ func TestJitter(t *testing.T) {
 	require.Greater(t, len(offs), 50)
 }
 
+// TestNextTakesWhatCheckRefuses: what a schedule means is looked at when it is set, and
+// not each time that it is due.
+func TestNextTakesWhatCheckRefuses(t *testing.T) {
+	s := d6tpipe.Schedule{Cron: "*/10 * * * *", Jitter: d6tpipe.Interval(10 * time.Minute)}
+	require.Error(t, when.Check(s))
+	require.Len(t, next(t, s, "2026-11-26T06:05:00Z", "a", 5), 5)
+}
+
 func TestNever(t *testing.T) {
 	due, err := when.Next(d6tpipe.Schedule{}, time.Now(), "a")
 	require.NoError(t, err)
