@@ -26,9 +26,9 @@ type Record struct {
 
 // Changes are what a listing has that the one before had not.
 type Changes struct {
-	Since   string     // the tag of the one before; "" is none
+	Since   string     // the tag of the one before; "" is none, and then Rows are all files
 	Rows    []feed.Row // in the order of keys
-	Lost    bool       // nobody knows them: there is none before, it shows something else, or they are too many
+	Lost    bool       // nobody knows them: the one before shows something else, or they are too many
 	Refused int        // how many names of the new one cannot be used
 }
 

@@ -157,7 +157,7 @@ func (s *Scanner) replace(ctx context.Context, id string, head, r Record, l stor
 // changes compares a listing with the one that is kept.
 func (s *Scanner) changes(ctx context.Context, id string, head Record, view string, l storage.Listing) (Changes, error) {
 	c := Changes{Since: head.Tag, Refused: len(l.Refused)}
-	if head.Tag == "" || head.View != view {
+	if head.Tag != "" && head.View != view {
 		c.Lost = true
 		return c, nil
 	}
@@ -180,8 +180,12 @@ func (s *Scanner) changes(ctx context.Context, id string, head Record, view stri
 	return c, err
 }
 
-// kept reads the listing that is kept. One that is damaged is replaced like any other.
+// kept reads the listing that is kept, an empty one when there is none yet. One that is
+// damaged is replaced like any other.
 func (s *Scanner) kept(ctx context.Context, id, tag string) (storage.Listing, error) {
+	if tag == "" {
+		return storage.Listing{}, nil
+	}
 	body, err := s.cfg.Cache.Body(ctx, id, tag)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = ErrReplaced

@@ -212,12 +212,14 @@ func (l Listings) extend(ctx context.Context, tx db.Tx, record string, r listing
 		clock = time.Now
 	}
 	now := clock().UnixMicro()
+	first := c.Since == ""
+	if f != nil && f.shows == "" && first { // somebody has asked before there was anything: all is new to them
+		f.shows, first = r.View, false
+	}
 	switch {
 	case f == nil:
 		f = newFeed(r.View, now)
-	case f.shows == "": // somebody has asked before there was anything
-		f.shows = r.View
-	case f.shows != r.View || c.Lost:
+	case f.shows != r.View || c.Lost || first:
 		if _, err := tx.ExecContext(ctx, `DELETE FROM changes WHERE record_id = $1`, record); err != nil {
 			return err
 		}

@@ -66,7 +66,7 @@ func (h *hooked) grow(t *testing.T, changes ...d6tpipe.Change) {
 	h.growOf(t, "p", changes...)
 }
 
-// growOf is grow of another pipe. The first listing is no change.
+// growOf is grow of another pipe.
 func (h *hooked) growOf(t *testing.T, pipe string, changes ...d6tpipe.Change) {
 	t.Helper()
 	id := idOf(t, h.db, pipe)
@@ -78,7 +78,7 @@ func (h *hooked) growOf(t *testing.T, pipe string, changes ...d6tpipe.Change) {
 	for _, c := range changes {
 		require.NoError(t, rows.Add(c))
 	}
-	c := listing.Changes{Since: h.tags[pipe], Lost: h.tags[pipe] == ""}
+	c := listing.Changes{Since: h.tags[pipe]}
 	c.Rows, err = rows.Rows()
 	require.NoError(t, err)
 	h.n++
@@ -454,6 +454,24 @@ func TestDelivery(t *testing.T) {
 			n++
 		}
 		require.Len(t, all.waitFor(t, n), n)
+	})
+}
+
+// TestFirstListing: a webhook that is older than the first listing of its pipe is told of
+// all that is in it.
+func TestFirstListing(t *testing.T) {
+	t.Parallel()
+	eachHooked(t, func(t *testing.T, h *hooked, queue string) {
+		_, err := h.owner.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "q"})
+		require.NoError(t, err)
+		b := newInbox(t, h.clock.Now)
+		hook, err := h.owner.CreateWebhook(t.Context(), "q", d6tpipe.WebhookSettings{URL: b.url})
+		require.NoError(t, err)
+		b.knows(hook.Secret)
+		h.work(t, queue, 1)
+		h.growOf(t, "q", files(d6tpipe.ChangeNew, "a", "b")...)
+		require.Eventually(t, func() bool { return len(b.told(t)) > 0 }, patience, 5*time.Millisecond)
+		require.Equal(t, []string{"new a", "new b"}, b.told(t))
 	})
 }
 
