@@ -36,10 +36,10 @@ type MirrorSettings struct {
 	// Include and Exclude are filters beside those of both pipes.
 	Include string `json:"include,omitempty"`
 	Exclude string `json:"exclude,omitempty"`
-	// Merge, Delete and Force are those of [MirrorOptions].
+	// Merge and Delete are those of [MirrorOptions]. Force is for a single run: see
+	// [MirrorRunOptions].
 	Merge  Merge `json:"merge,omitempty"`
 	Delete bool  `json:"delete,omitempty"`
-	Force  bool  `json:"force,omitempty"`
 	// Rate is how many bytes a second it may move, at least [MinMirrorRate]; 0 is as many
 	// as the server can.
 	Rate int64 `json:"rate,omitempty"`
@@ -67,6 +67,13 @@ type MirrorRun struct {
 	// first hundred of Failures.
 	Failed   []MirrorFailure `json:"failed,omitempty"`
 	Failures int             `json:"failures,omitempty"`
+}
+
+// MirrorRunOptions are what is asked of one run of a server's mirror.
+type MirrorRunOptions struct {
+	// Force lifts the limits of a mirror that deletes, as [MirrorOptions].Force does, in this
+	// run and no other.
+	Force bool `json:"force,omitempty"`
 }
 
 // A MirrorFailure is a file of a [MirrorRun] that is not as it should be.
@@ -101,7 +108,7 @@ func (m MirrorSettings) Validate() error {
 
 // Options are how the mirror copies.
 func (m MirrorSettings) Options() MirrorOptions {
-	return MirrorOptions{Include: m.Include, Exclude: m.Exclude, Merge: m.Merge, Delete: m.Delete, Force: m.Force}
+	return MirrorOptions{Include: m.Include, Exclude: m.Exclude, Merge: m.Merge, Delete: m.Delete}
 }
 
 // MarshalJSON encodes the settings with the fields of Extra among them.
@@ -149,9 +156,13 @@ func (c *APIClient) PauseMirror(ctx context.Context, name string, paused bool) (
 // RunMirror has the server run a mirror now, once, paused or not, and once more afterwards
 // when it is at work. It returns the mirror as it then is: the run is that with the first
 // Due that is not before Next, and [APIClient.MirrorRuns] tells what becomes of it.
-func (c *APIClient) RunMirror(ctx context.Context, name string) (m MirrorSettings, err error) {
+func (c *APIClient) RunMirror(ctx context.Context, name string, o MirrorRunOptions) (m MirrorSettings, err error) {
 	defer explain(&err, "run mirror", name)
-	return m, c.onMirror(ctx, request{method: http.MethodPost}, &m, name, "runs")
+	r := request{method: http.MethodPost}
+	if r.body, err = encodeJSON(o); err != nil {
+		return m, err
+	}
+	return m, c.onMirror(ctx, r, &m, name, "runs")
 }
 
 // onMirror sends a request about a mirror and decodes the answer.

@@ -105,7 +105,7 @@ func benchMirror(b *testing.B, owner *d6tpipe.APIClient, target string, files in
 	require.NoError(b, err)
 	_, err = owner.Mirrors().Create(b.Context(), d6tpipe.MirrorSettings{Name: target, Source: "vendor", Target: target})
 	require.NoError(b, err)
-	_, err = owner.RunMirror(b.Context(), target)
+	_, err = owner.RunMirror(b.Context(), target, d6tpipe.MirrorRunOptions{})
 	require.NoError(b, err)
 	for {
 		m, err := owner.Mirrors().Get(b.Context(), target)

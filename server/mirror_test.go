@@ -105,7 +105,12 @@ func filesOf(t *testing.T, c *d6tpipe.APIClient, pipe string) map[string]string 
 // run runs the mirror and returns what it did.
 func (x *mirrored) run() (d6tpipe.Run, d6tpipe.MirrorRun) {
 	x.t.Helper()
-	m, err := x.owner.RunMirror(x.t.Context(), "nightly")
+	return x.runWith(d6tpipe.MirrorRunOptions{})
+}
+
+func (x *mirrored) runWith(o d6tpipe.MirrorRunOptions) (d6tpipe.Run, d6tpipe.MirrorRun) {
+	x.t.Helper()
+	m, err := x.owner.RunMirror(x.t.Context(), "nightly", o)
 	require.NoError(x.t, err)
 	return waitRun(x.t, x.owner, *m.Next)
 }
@@ -198,20 +203,28 @@ func TestMirrorGuards(t *testing.T) {
 	r := start(t, quick)
 	owner := r.user("owner")
 	x := newMirrored(t, owner, d6tpipe.MirrorSettings{Delete: true})
-	for i := range 20 {
-		x.put(fmt.Sprintf("%02d.csv", i), "content")
+	vanish := func() {
+		for i := range 20 {
+			x.put(fmt.Sprintf("%02d.csv", i), "content")
+		}
+		run, _ := x.run()
+		require.Equal(t, d6tpipe.RunDone, run.State, run.Error)
+		for i := range 20 {
+			x.remove(fmt.Sprintf("%02d.csv", i))
+		}
+		run, did := x.run()
+		require.Equal(t, d6tpipe.RunFailed, run.State)
+		require.Contains(t, run.Error, "nothing was removed")
+		require.Contains(t, run.Error, "force")
+		require.Zero(t, did.Removed)
+		require.Len(t, filesOf(t, owner, "copies"), 20)
 	}
-	run, _ := x.run()
+	vanish()
+	run, did := x.runWith(d6tpipe.MirrorRunOptions{Force: true})
 	require.Equal(t, d6tpipe.RunDone, run.State, run.Error)
-	for i := range 20 {
-		x.remove(fmt.Sprintf("%02d.csv", i))
-	}
-	run, did := x.run()
-	require.Equal(t, d6tpipe.RunFailed, run.State)
-	require.Contains(t, run.Error, "nothing was removed")
-	require.Contains(t, run.Error, "force")
-	require.Zero(t, did.Removed)
-	require.Len(t, filesOf(t, owner, "copies"), 20)
+	require.Equal(t, 20, did.Removed)
+	require.Empty(t, filesOf(t, owner, "copies"))
+	vanish() // who means it once does not mean it for ever
 
 	x.put("00.csv", "content")
 	x.server.Kill()
@@ -280,7 +293,7 @@ func slowly(t *testing.T, x *mirrored) {
 	require.NoError(t, err)
 	x.put("big.bin", "")
 	require.NoError(t, os.Truncate(filepath.Join(x.source, "big.bin"), 256<<20))
-	_, err = x.owner.RunMirror(t.Context(), "nightly")
+	_, err = x.owner.RunMirror(t.Context(), "nightly", d6tpipe.MirrorRunOptions{})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		for run, err := range x.owner.MirrorRuns(t.Context(), "nightly") {
@@ -423,7 +436,7 @@ func bigMirror(t *testing.T, url string, size int64) (*mirrored, *faultproxy.Pro
 	require.NoError(t, err)
 	x := newMirrored(t, owner, d6tpipe.MirrorSettings{Target: "bucket", Rate: size / 3})
 	x.put("big.bin", string(bytes.Repeat([]byte("0123456789abcdef"), int(size)/16)))
-	_, err = owner.RunMirror(t.Context(), "nightly")
+	_, err = owner.RunMirror(t.Context(), "nightly", d6tpipe.MirrorRunOptions{})
 	require.NoError(t, err)
 	return x, proxy
 }

@@ -56,7 +56,10 @@ func (s *Server) mirror(ctx context.Context, job jobs.Job) (json.RawMessage, err
 	if err != nil {
 		return nil, s.mirrorError(ctx, job, m, err)
 	}
-	r := &mirroring{Server: s, job: job, Mirror: m}
+	r := &mirroring{Server: s, job: job, Mirror: m, options: m.Settings.Options()}
+	if r.options.Force, err = s.repo.Forced(ctx, job); err != nil {
+		return nil, s.mirrorError(ctx, job, m, err)
+	}
 	done, err := r.run(ctx)
 	detail, failed := json.Marshal(done)
 	if failed != nil {
@@ -103,9 +106,10 @@ func final(err error) bool {
 type mirroring struct {
 	*Server
 	repo.Mirror
-	job    jobs.Job
-	memory *mirror.Memory
-	writes bool // something may have been changed at the target
+	job     jobs.Job
+	options d6tpipe.MirrorOptions
+	memory  *mirror.Memory
+	writes  bool // something may have been changed at the target
 }
 
 // run carries out the mirror, watched, and keeps what it remembers.
@@ -143,7 +147,7 @@ func (r *mirroring) copy(ctx context.Context) (done d6tpipe.MirrorRun, err error
 		From: mirror.Limited(from, mirror.NewRate(r.Settings.Rate), r.rate), Source: r.From.Storage,
 		To: mirror.Limited(to), Target: r.To.Storage,
 		State: r.memory.State(), Workers: mirror.Workers(r.Settings.Rate, r.config.MirrorRate/int64(r.config.Mirrors)),
-	}.Run(ctx, r.Settings.Options())
+	}.Run(ctx, r.options)
 	return mirror.Result(report, extra), err
 }
 

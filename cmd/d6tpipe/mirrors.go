@@ -102,9 +102,6 @@ func showMirror(w io.Writer, m d6tpipe.MirrorSettings) error {
 	if m.Delete {
 		rows = append(rows, [2]string{"delete", "what is gone at the source"})
 	}
-	if m.Force {
-		rows = append(rows, [2]string{"force", "delete without limits"})
-	}
 	if m.Rate > 0 {
 		rows = append(rows, [2]string{"rate", size(m.Rate) + " a second"})
 	}
@@ -135,7 +132,6 @@ func (f *mirrorFlags) add(p *program, c *cobra.Command) {
 	c.Flags().StringVar(&f.Exclude, "exclude", "", "no files that match `PATTERN`")
 	addOneOf(c, &f.Merge, "merge", "what becomes of files that were changed at the target", d6tpipe.MergeFail, d6tpipe.MergeKeep, d6tpipe.MergeOverwrite)
 	c.Flags().BoolVar(&f.Delete, "delete", false, "remove from the target what is gone at the source")
-	c.Flags().BoolVar(&f.Force, "force", false, "with --delete: also what was edited or came from elsewhere, and however many")
 	c.Flags().Var((*byteRate)(&f.Rate), "rate", "`BYTES` a second at most, such as 500kB or 20MiB (default: no limit)")
 }
 
@@ -153,7 +149,6 @@ func (f *mirrorFlags) over(c *cobra.Command, m *d6tpipe.MirrorSettings) (changed
 	set("exclude", func() { m.Exclude = f.Exclude })
 	set("merge", func() { m.Merge = f.Merge })
 	set("delete", func() { m.Delete = f.Delete })
-	set("force", func() { m.Force = f.Force })
 	for _, name := range []string{"every", "cron", "time-zone", "jitter"} {
 		set(name, func() { m.Schedule = f.Schedule })
 	}
@@ -171,7 +166,8 @@ or, without either, when d6tpipe mirrors run asks for it. What is new or changed
 source is copied; what somebody else changed at the target is a conflict, and the run
 fails, unless --merge says what to do. With --delete, what is gone at the source is
 removed from the target afterwards, if a mirror put it there and nobody changed it; a
-run that would remove more than ten files and more than half fails, unless --force.`,
+run that would remove more than ten files and more than half fails, unless it is asked
+for by d6tpipe mirrors run --force.`,
 		Example: `  d6tpipe mirrors create nightly --source vendor --target copies --cron '0 3 * * *' --time-zone Europe/Berlin
   d6tpipe mirrors create feed --source partner --target sales --every 15m --include '*.csv' --rate 20MiB`,
 	}, func(c *cobra.Command, client *d6tpipe.APIClient, name string) error {

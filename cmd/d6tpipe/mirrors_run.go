@@ -16,6 +16,7 @@ const runLook = time.Second
 
 func newMirrorsRun(p *program) *cobra.Command {
 	wait := false
+	var o d6tpipe.MirrorRunOptions
 	c := p.onMirror(&cobra.Command{
 		Use:   "run NAME",
 		Short: "Run a mirror now",
@@ -24,7 +25,7 @@ func newMirrorsRun(p *program) *cobra.Command {
 failed, and 3 when some files were copied and others not. Ctrl-C ends the waiting only.`,
 		Example: "  d6tpipe mirrors run nightly\n  d6tpipe mirrors run nightly --wait && d6tpipe pull copies",
 	}, func(c *cobra.Command, client *d6tpipe.APIClient, name string) error {
-		m, err := client.RunMirror(c.Context(), name)
+		m, err := client.RunMirror(c.Context(), name, o)
 		if err != nil {
 			return err
 		}
@@ -35,6 +36,7 @@ failed, and 3 when some files were copied and others not. Ctrl-C ends the waitin
 		return p.waitMirror(c, client, m)
 	})
 	c.Flags().BoolVar(&wait, "wait", false, "wait for the end of the run")
+	c.Flags().BoolVar(&o.Force, "force", false, "a mirror with --delete removes, this time, also what was edited or came from elsewhere, and however many")
 	return c
 }
 

@@ -100,9 +100,9 @@ func (t target) try(ctx context.Context) (answer, error) {
 	return t.bare(ctx, catalog.Create, nil, http.StatusOK)
 }
 
-// runNow looks at no body: the request says all.
+// runNow needs no body: the request says all.
 func (t target) runNow(ctx context.Context) (answer, error) {
-	return t.bare(ctx, catalog.Create, nil, http.StatusAccepted)
+	return t.carry(ctx, catalog.Create, http.StatusAccepted, false)
 }
 
 // schedules is the route of all schedules that a caller may see.
@@ -251,8 +251,14 @@ func (t target) session(ctx context.Context, verb catalog.Verb) (Session, error)
 	return s, s.Authorize(ctx, verb, t.path, t.name)
 }
 
-// do carries out a verb that has a body. Access comes first, then the body.
+// do carries out a verb that has a body.
 func (t target) do(ctx context.Context, verb catalog.Verb, status int) (answer, error) {
+	return t.carry(ctx, verb, status, verb != catalog.Update)
+}
+
+// carry carries out a verb that may have a body, or needs one. Access comes first, then
+// the body.
+func (t target) carry(ctx context.Context, verb catalog.Verb, status int, needed bool) (answer, error) {
 	s, err := t.session(ctx, verb)
 	if err != nil {
 		return answer{}, err
@@ -261,7 +267,7 @@ func (t target) do(ctx context.Context, verb catalog.Verb, status int) (answer, 
 	if err != nil {
 		return answer{}, err
 	}
-	if in == nil && verb != catalog.Update || in != nil && !bytes.HasPrefix(in, []byte("{")) {
+	if in == nil && needed || in != nil && !bytes.HasPrefix(in, []byte("{")) {
 		return answer{}, malformed("The body must be a JSON object.")
 	}
 	out, err := s.Do(ctx, verb, t.path, t.name, in)

@@ -243,5 +243,5 @@ func TestWhy(t *testing.T) {
 		require.Equal(t, want, mirror.Why(err))
 	}
 	require.Contains(t, mirror.Why(&transfer.ConflictError{Direction: transfer.Mirror, Keys: []string{"a"}}), "Set merge")
-	require.Contains(t, mirror.Why(fmt.Errorf("%w: 11 of 12", transfer.ErrRefused)), "set force")
+	require.Contains(t, mirror.Why(fmt.Errorf("%w: 11 of 12", transfer.ErrRefused)), "run it once with force")
 }

@@ -76,7 +76,7 @@ func Why(err error) string {
 	case errors.As(err, &network):
 		return "a storage cannot be reached: " + cause(network)
 	case errors.Is(err, transfer.ErrRefused):
-		return clip(err.Error()) + "; nothing was removed. If it is meant so, set force for a run"
+		return clip(err.Error()) + "; nothing was removed. If it is meant so, run it once with force"
 	case errors.Is(err, transfer.ErrConflict):
 		return clip(err.Error()) + "; nothing was copied. Set merge to keep what is at the target, or to overwrite it"
 	}

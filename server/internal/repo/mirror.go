@@ -121,7 +121,7 @@ func (s *session) mirror(ctx context.Context, tx db.Tx, verb catalog.Verb, r res
 	}
 	switch {
 	case r.sub == "runs" && verb == catalog.Create:
-		return s.runMirror(ctx, tx, m)
+		return s.runMirror(ctx, tx, m, in)
 	case r.sub != "":
 		return nil, d6tpipe.ErrNotFound
 	case verb == catalog.Get:
@@ -155,8 +155,8 @@ func (s *session) createMirror(ctx context.Context, tx db.Tx, in json.RawMessage
 	if err != nil {
 		return nil, err
 	}
-	result, err := tx.ExecContext(ctx, `INSERT INTO mirrors (id, owner_id, name, source_id, target_id, body, revision, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT DO NOTHING`, m.id, m.owner, m.settings.Name, m.source, m.target, string(body), m.revision, s.now())
+	result, err := tx.ExecContext(ctx, `INSERT INTO mirrors (id, owner_id, name, source_id, target_id, body, revision, created_at, updated_at, force_at, force_run)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 0, '') ON CONFLICT DO NOTHING`, m.id, m.owner, m.settings.Name, m.source, m.target, string(body), m.revision, s.now())
 	if err != nil {
 		return nil, err
 	}
@@ -195,8 +195,8 @@ func (s *session) changeMirror(ctx context.Context, tx db.Tx, verb catalog.Verb,
 	if err != nil {
 		return nil, err
 	}
-	m.revision++
-	_, err = tx.ExecContext(ctx, `UPDATE mirrors SET source_id = $2, target_id = $3, body = $4, revision = $5, updated_at = $6 WHERE id = $1`,
+	m.revision++ // and who meant it by force, did so by other settings
+	_, err = tx.ExecContext(ctx, `UPDATE mirrors SET source_id = $2, target_id = $3, body = $4, revision = $5, updated_at = $6, force_at = 0, force_run = '' WHERE id = $1`,
 		m.id, m.source, m.target, string(body), m.revision, s.now())
 	if err != nil {
 		return nil, err
@@ -263,17 +263,64 @@ func (s *session) deleteMirror(ctx context.Context, tx db.Tx, m *mirror) error {
 }
 
 // runMirror wants a run now. A right that is missing is told at once.
-func (s *session) runMirror(ctx context.Context, tx db.Tx, m *mirror) (json.RawMessage, error) {
+func (s *session) runMirror(ctx context.Context, tx db.Tx, m *mirror, in json.RawMessage) (json.RawMessage, error) {
+	o, err := mirrorRunOptions(in)
+	if err != nil {
+		return nil, err
+	}
+	if o.Force && !m.settings.Delete {
+		return nil, &d6tpipe.FieldError{Field: "force", Reason: "This mirror removes nothing; force is for one that does."}
+	}
 	if _, _, err := s.ends(ctx, tx, m); err != nil {
 		return nil, err
 	}
 	if err := jobs.Due(ctx, tx, jobs.Mirror, m.id, s.o.Now()); err != nil {
 		return nil, err
 	}
-	if err := s.noteMirror(ctx, tx, "run", m, false); err != nil {
+	action := "run"
+	if o.Force {
+		action = "run by force"
+		if err := forceNext(ctx, tx, m.id); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.noteMirror(ctx, tx, action, m, false); err != nil {
 		return nil, err
 	}
 	return showMirror(ctx, tx, m)
+}
+
+func mirrorRunOptions(in json.RawMessage) (o d6tpipe.MirrorRunOptions, err error) {
+	if len(in) == 0 {
+		return o, nil
+	}
+	return o, form{"force": {&o.Force, mustBool}}.read(in, "A run of a mirror")
+}
+
+// forceNext has the run that was asked for remove whatever it finds.
+func forceNext(ctx context.Context, tx db.Tx, id string) error {
+	state, err := jobs.Find(ctx, tx, jobs.Mirror, id)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE mirrors SET force_at = $2 WHERE id = $1`, id, state.Next.UnixMicro())
+	return err
+}
+
+// Forced reports whether a run of a mirror may remove whatever it finds, which its owner
+// has asked for: it and no later one, however often it is begun.
+func (r *Repo) Forced(ctx context.Context, job jobs.Job) (forced bool, err error) {
+	err = r.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE mirrors SET force_at = 0, force_run = $2 WHERE id = $1 AND force_at > 0 AND force_at <= $3`,
+			job.Subject, job.RunID, job.Tick.UnixMicro())
+		if err != nil {
+			return err
+		}
+		run, err := lookup(ctx, tx, `SELECT force_run FROM mirrors WHERE id = $1`, job.Subject)
+		forced = run == job.RunID
+		return err
+	})
+	return forced, err
 }
 
 // mirrorRuns are what runs of a mirror did, the newest first.

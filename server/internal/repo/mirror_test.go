@@ -71,7 +71,7 @@ func TestMirrors(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, m.Paused)
 		require.Nil(t, m.Next)
-		m, err = owner.RunMirror(t.Context(), "nightly")
+		m, err = owner.RunMirror(t.Context(), "nightly", d6tpipe.MirrorRunOptions{})
 		require.NoError(t, err)
 		require.Equal(t, w.clock.Now().UnixMicro(), m.Next.UnixMicro(), "run now, paused or not")
 		m, err = owner.PauseMirror(t.Context(), "nightly", false)
@@ -90,7 +90,7 @@ func TestMirrors(t *testing.T) {
 		require.ErrorIs(t, err, d6tpipe.ErrNotFound)
 		_, err = other.PauseMirror(t.Context(), "nightly", true)
 		require.ErrorIs(t, err, d6tpipe.ErrNotFound)
-		_, err = other.RunMirror(t.Context(), "nightly")
+		_, err = other.RunMirror(t.Context(), "nightly", d6tpipe.MirrorRunOptions{})
 		require.ErrorIs(t, err, d6tpipe.ErrNotFound)
 		require.ErrorIs(t, other.Mirrors().Delete(t.Context(), "nightly"), d6tpipe.ErrNotFound)
 		for _, err := range other.MirrorRuns(t.Context(), "nightly") {
@@ -120,6 +120,57 @@ func TestMirrors(t *testing.T) {
 			"PATCH mirrors nightly vendor to copies", "PUT mirrors nightly vendor to copies", "DELETE mirrors nightly vendor to copies",
 		}, said)
 		require.NoError(t, other.Unregister(t.Context(), "other"), "it has a mirror")
+	})
+}
+
+// TestMirrorForce: force is for one run, that which was asked for, however often it is
+// begun, and of the mirror as it was then.
+func TestMirrorForce(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w, owner := mirrorWorld(t, d)
+		settings := d6tpipe.MirrorSettings{Name: "m", Source: "vendor", Target: "copies", Delete: true, Schedule: d6tpipe.Schedule{Cron: "0 3 * * *"}}
+		_, err := owner.Mirrors().Create(t.Context(), settings)
+		require.NoError(t, err)
+		id, force := mirrorID(t, w, "m"), d6tpipe.MirrorRunOptions{Force: true}
+		forced := func(run string, due time.Time) bool {
+			t.Helper()
+			forced, err := w.repo.Forced(t.Context(), jobs.Job{Kind: jobs.Mirror, Subject: id, RunID: run, Tick: due})
+			require.NoError(t, err)
+			return forced
+		}
+		_, err = owner.RunMirror(t.Context(), "m", d6tpipe.MirrorRunOptions{})
+		require.NoError(t, err)
+		require.False(t, forced("plain", w.clock.Now()))
+
+		w.clock.forward(time.Second) // one that was wanted before is that of both
+		m, err := owner.RunMirror(t.Context(), "m", force)
+		require.NoError(t, err)
+		require.False(t, forced("at work", m.Next.Add(-time.Second)))
+		require.True(t, forced("asked", *m.Next))
+		require.True(t, forced("asked", *m.Next), "a run that is taken up")
+		require.False(t, forced("next", m.Next.Add(time.Minute)))
+
+		m, err = owner.RunMirror(t.Context(), "m", force)
+		require.NoError(t, err)
+		_, err = owner.Mirrors().Replace(t.Context(), settings)
+		require.NoError(t, err)
+		require.False(t, forced("changed", *m.Next))
+
+		_, err = owner.Backend().Do(t.Context(), "POST", "mirrors/m/runs", "", json.RawMessage(`{"forse":true}`))
+		require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+		settings.Delete = false
+		_, err = owner.Mirrors().Replace(t.Context(), settings)
+		require.NoError(t, err)
+		_, err = owner.RunMirror(t.Context(), "m", force)
+		require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+		require.Contains(t, err.Error(), "removes nothing")
+		for e, err := range owner.AuditLog(t.Context(), d6tpipe.AuditOptions{}) {
+			require.NoError(t, err)
+			if e.Action == "run by force" {
+				return
+			}
+		}
+		t.Fatal("the audit log does not tell of it")
 	})
 }
 
@@ -203,7 +254,7 @@ func TestMirrorRights(t *testing.T) {
 		may, err = w.repo.StillMay(t.Context(), m.To.Grant.Subject, d6tpipe.RoleWrite)
 		require.NoError(t, err)
 		require.False(t, may)
-		_, err = mary.RunMirror(t.Context(), "m")
+		_, err = mary.RunMirror(t.Context(), "m", d6tpipe.MirrorRunOptions{})
 		require.ErrorIs(t, err, d6tpipe.ErrPermission)
 		_, err = mary.PauseMirror(t.Context(), "m", true)
 		require.NoError(t, err)
@@ -248,7 +299,7 @@ func TestMirrorLimit(t *testing.T) {
 	w, owner := mirrorWorld(t, dbtest.Open(t, dbtest.SQLite(t)))
 	require.NoError(t, w.db.Write(t.Context(), func(ctx context.Context, tx db.Tx) error {
 		for i := range 1000 {
-			_, err := tx.ExecContext(ctx, `INSERT INTO mirrors SELECT $1, id, $1, '', '', '{}', 1, 1, 1 FROM users WHERE username = 'owner'`, fmt.Sprintf("m%d", i))
+			_, err := tx.ExecContext(ctx, `INSERT INTO mirrors SELECT $1, id, $1, '', '', '{}', 1, 1, 1, 0, '' FROM users WHERE username = 'owner'`, fmt.Sprintf("m%d", i))
 			if err != nil {
 				return err
 			}

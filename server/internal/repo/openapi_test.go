@@ -254,6 +254,8 @@ alice PATCH mirrors/nightly/ {"rate":1}
 alice PUT mirrors/nightly/ {"name":"nightly","source":"origin","target":"copies","schedule":{"every":"6h"}}
 bob PUT mirrors/nightly/ {"name":"nightly","source":"origin","target":"copies"}
 alice POST mirrors/nightly/runs/
+alice POST mirrors/nightly/runs/ {"force":false}
+alice POST mirrors/nightly/runs/ {"force":true}
 bob POST mirrors/nightly/runs/
 alice GET mirrors/nightly/runs/
 alice GET mirrors/nightly/runs/?limit=0

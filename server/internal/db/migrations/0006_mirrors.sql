@@ -1,5 +1,6 @@
 -- +goose Up
--- What the server copies from pipe to pipe by itself. The pipes may be gone. The body has the settings.
+-- What the server copies from pipe to pipe by itself. The pipes may be gone. The body has the settings. The first run that is due at
+-- force_at or later may remove whatever it finds, 0 when none may; force_run is the id of the last one that might.
 
 CREATE TABLE mirrors (
 	id         TEXT   COLLATE "binary" NOT NULL PRIMARY KEY,
@@ -11,6 +12,8 @@ CREATE TABLE mirrors (
 	revision   BIGINT NOT NULL,
 	created_at BIGINT NOT NULL,
 	updated_at BIGINT NOT NULL,
+	force_at   BIGINT NOT NULL,
+	force_run  TEXT   COLLATE "binary" NOT NULL,
 	UNIQUE (owner_id, name)
 );
 
