@@ -162,6 +162,17 @@ func TestMirror(t *testing.T) {
 	_, did = x.run()
 	require.Equal(t, d6tpipe.MirrorRun{Unchanged: 30}, did)
 
+	// What it remembers is damaged: it finds out again what is the same.
+	manifests, err := filepath.Glob(filepath.Join(r.config.Data, "mirrors", "*", "state", "manifest"))
+	require.NoError(t, err)
+	require.Len(t, manifests, 1)
+	require.NoError(t, os.WriteFile(manifests[0], []byte("garbage"), 0o600))
+	run, did = x.run()
+	require.Equal(t, d6tpipe.RunDone, run.State, run.Error)
+	require.Equal(t, 30, did.Unchanged+did.Copied)
+	_, did = x.run()
+	require.Equal(t, d6tpipe.MirrorRun{Unchanged: 30}, did)
+
 	x.put("2026/00.csv", "another, and longer than it was")
 	want["2026/00.csv"] = "another, and longer than it was"
 	x.remove("2026/01.csv")
@@ -174,7 +185,7 @@ func TestMirror(t *testing.T) {
 
 	// Somebody edits the target: that is a conflict, and nothing is lost.
 	p := r.open(owner, "copies")
-	_, err := p.Pull(t.Context(), d6tpipe.PullOptions{})
+	_, err = p.Pull(t.Context(), d6tpipe.PullOptions{})
 	require.NoError(t, err)
 	write(t, p, "2026/02.csv", "ours")
 	_, err = p.Push(t.Context(), d6tpipe.PushOptions{})

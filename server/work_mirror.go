@@ -117,6 +117,9 @@ func (r *mirroring) run(ctx context.Context) (done d6tpipe.MirrorRun, err error)
 	if r.memory, err = mirror.Open(ctx, repo.MirrorMemories{DB: r.db}, r.ID, r.mirrorFolder(r.ID)); err != nil {
 		return done, err
 	}
+	if err := r.memory.Forgot(); err != nil {
+		r.forgot(err)
+	}
 	watched, stop := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { r.watch(watched, stop) })
@@ -143,6 +146,23 @@ func (r *mirroring) copy(ctx context.Context) (done d6tpipe.MirrorRun, err error
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
 	r.writes = true
+	if done, err = r.bring(ctx, from, to); errors.Is(err, transfer.ErrDamaged) || errors.Is(err, transfer.ErrNewer) {
+		r.forgot(err)
+		if err = r.memory.Forget(); err == nil {
+			done, err = r.bring(ctx, from, to)
+		}
+	}
+	return done, err
+}
+
+// forgot tells of what a mirror remembered and that cannot be read: nothing is lost but
+// time.
+func (r *mirroring) forgot(err error) {
+	r.config.Log.Warn("what a mirror remembers cannot be read; both sides are compared anew", "mirror", r.ID, "error", err)
+}
+
+// bring brings the files of one end to the other.
+func (r *mirroring) bring(ctx context.Context, from, to storage.Store) (d6tpipe.MirrorRun, error) {
 	_, report, extra, err := d6tpipe.StorageMirror{
 		From: mirror.Limited(from, mirror.NewRate(r.Settings.Rate), r.rate), Source: r.From.Storage,
 		To: mirror.Limited(to), Target: r.To.Storage,

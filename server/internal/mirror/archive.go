@@ -78,8 +78,18 @@ func packFile(w *tar.Writer, root *os.Root, name string) error {
 	return err
 }
 
-// unpack writes the files of an archive into a folder.
+// unpack writes the files of an archive into a folder. An archive that is none is
+// ErrDamaged; other errors are of the disk.
 func unpack(archive []byte, dir string) error {
+	err := unpackAll(archive, dir)
+	var disk *fs.PathError
+	if err == nil || errors.As(err, &disk) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+func unpackAll(archive []byte, dir string) error {
 	zip, err := gzip.NewReader(bytes.NewReader(archive))
 	if err != nil {
 		return err
@@ -94,7 +104,8 @@ func unpack(archive []byte, dir string) error {
 		head, err := r.Next()
 		switch {
 		case err == io.EOF && limited.N > 0:
-			return nil
+			_, err = io.Copy(io.Discard, limited) // up to the checksum
+			return err
 		case err != nil:
 			return err
 		case !kept().MatchString(head.Name):

@@ -24,6 +24,9 @@ import (
 // ErrLost says that another server holds what a mirror remembers.
 var ErrLost = errors.New("another server has begun this mirror meanwhile")
 
+// ErrDamaged says that what was kept of a mirror cannot be read.
+var ErrDamaged = errors.New("what was kept cannot be read")
+
 // A Keeper keeps what mirrors remember where all servers see it. A holder is the name of
 // a folder's content: who has a folder of that name has what is newest.
 type Keeper interface {
@@ -31,7 +34,7 @@ type Keeper interface {
 	Holder(ctx context.Context, id string) (string, error)
 	// Claim makes now the holder in the place of was, or fails with ErrLost.
 	Claim(ctx context.Context, id, was, now string) error
-	// Load returns what was kept last, nil when nothing was.
+	// Load returns what was kept last, nil when nothing was, or fails with ErrDamaged.
 	Load(ctx context.Context, id string) (archive []byte, err error)
 	// Save keeps an archive for the holder, or fails with ErrLost.
 	Save(ctx context.Context, id, holder string, archive []byte) error
@@ -42,6 +45,7 @@ type Memory struct {
 	keeper     Keeper
 	id, holder string
 	dir        string
+	forgot     error
 }
 
 const (
@@ -51,7 +55,7 @@ const (
 
 // Open makes the folder dir what the mirror remembers, and its own. What lies there is
 // used when nobody else has had the mirror since, also when a run that was killed is all
-// that knows of it; else what was kept takes its place.
+// that knows of it; else what was kept takes its place, unless that cannot be read.
 func Open(ctx context.Context, keeper Keeper, id, dir string) (*Memory, error) {
 	was, err := keeper.Holder(ctx, id)
 	if err != nil {
@@ -109,10 +113,25 @@ func (m *Memory) fetch(ctx context.Context, holder string) error {
 		return err
 	}
 	archive, err := m.keeper.Load(ctx, m.id)
-	if err != nil || len(archive) == 0 {
+	if err == nil && len(archive) > 0 {
+		err = unpack(archive, m.State())
+	}
+	if errors.Is(err, ErrDamaged) {
+		m.forgot = err
+		return m.Forget()
+	}
+	return err
+}
+
+// Forgot returns why nothing is remembered that was kept; nil when nothing is amiss.
+func (m *Memory) Forgot() error { return m.forgot }
+
+// Forget empties the engine's folder.
+func (m *Memory) Forget() error {
+	if err := os.RemoveAll(m.State()); err != nil {
 		return err
 	}
-	return unpack(archive, m.State())
+	return os.MkdirAll(m.State(), 0o700)
 }
 
 // Sweep removes the folders in dir of mirrors that are no more: there asks for those that

@@ -1,7 +1,9 @@
 package mirror_test
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -93,6 +95,39 @@ func recall(t *testing.T, m *mirror.Memory, name string) string {
 	return string(text)
 }
 
+// TestMemoryDamaged: what was kept and cannot be read is forgotten, and the mirror goes on.
+func TestMemoryDamaged(t *testing.T) {
+	archive := func(names ...string) []byte {
+		var out bytes.Buffer
+		zip := gzip.NewWriter(&out)
+		w := tar.NewWriter(zip)
+		for _, name := range names {
+			require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: 4}))
+			_, err := w.Write([]byte("text"))
+			require.NoError(t, err)
+		}
+		require.NoError(t, errors.Join(w.Close(), zip.Close()))
+		return out.Bytes()
+	}
+	good := archive("manifest", "place")
+	for name, body := range map[string][]byte{
+		"no gzip": []byte("garbage"), "cut": good[:len(good)-12], "no tar": good[:20], "an entry of a newer version": archive("manifest", "newer"),
+		"hostile": archive("manifest", "../../manifest"),
+	} {
+		k := &keeper{holder: "another", body: body}
+		m := open(t, k, t.TempDir())
+		require.ErrorIs(t, m.Forgot(), mirror.ErrDamaged, name)
+		left, err := os.ReadDir(m.State())
+		require.NoError(t, err)
+		require.Empty(t, left, name)
+		remember(t, m, "manifest", "anew")
+		require.NoError(t, m.Save(t.Context()))
+		m = open(t, k, t.TempDir())
+		require.NoError(t, m.Forgot())
+		require.Equal(t, "anew", recall(t, m, "manifest"))
+	}
+}
+
 // TestMemory: what is newest goes on, whoever has it.
 func TestMemory(t *testing.T) {
 	k, here, there := &keeper{}, t.TempDir(), t.TempDir()
@@ -136,14 +171,6 @@ func TestMemory(t *testing.T) {
 	k.holder, k.body = "", nil
 	m = open(t, k, here)
 	require.Empty(t, recall(t, m, "manifest"))
-}
-
-// TestMemoryDamaged: what does not belong into an archive is not written.
-func TestMemoryDamaged(t *testing.T) {
-	k := &keeper{holder: "x", body: []byte("no archive")}
-	_, err := mirror.Open(t.Context(), k, "m", t.TempDir())
-	require.Error(t, err)
-	require.Equal(t, "x", k.holder)
 }
 
 func TestSweep(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"errors"
+	"fmt"
 
 	"github.com/d6t/d6tpipe-go/server/internal/db"
 	copying "github.com/d6t/d6tpipe-go/server/internal/mirror"
@@ -37,8 +38,11 @@ func (m MirrorMemories) Load(ctx context.Context, id string) (archive []byte, er
 	err = m.DB.Read(ctx, func(ctx context.Context, tx db.Tx) error {
 		return tx.QueryRowContext(ctx, `SELECT body FROM mirror_memory WHERE mirror_id = $1`, id).Scan((*decoded)(&archive))
 	})
-	if errors.Is(err, sql.ErrNoRows) {
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
 		return nil, nil
+	case errors.Is(err, errNoBase64):
+		return nil, fmt.Errorf("%w: %w", copying.ErrDamaged, err)
 	}
 	return archive, err
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/d6t/d6tpipe-go/server/internal/db"
 	"github.com/d6t/d6tpipe-go/server/internal/db/dbtest"
 	"github.com/d6t/d6tpipe-go/server/internal/jobs"
+	"github.com/d6t/d6tpipe-go/server/internal/mirror"
+	"github.com/d6t/d6tpipe-go/server/internal/repo"
 )
 
 // mirrorWorld has an owner with a pipe on FTP, a managed one, and one on a remote.
@@ -292,6 +294,28 @@ func TestMirrorCredentials(t *testing.T) {
 	raw, err := owner.Backend().Do(t.Context(), "GET", "mirrors", "m", nil)
 	require.NoError(t, err)
 	require.NotContains(t, string(raw), "canary")
+}
+
+// TestMirrorMemoryDamaged: a damaged row is told apart from a database that does not answer.
+func TestMirrorMemoryDamaged(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w, owner := mirrorWorld(t, d)
+		_, err := owner.Mirrors().Create(t.Context(), d6tpipe.MirrorSettings{Name: "m", Source: "vendor", Target: "copies"})
+		require.NoError(t, err)
+		id, keeper := mirrorID(t, w, "m"), repo.MirrorMemories{DB: w.db}
+		require.NoError(t, keeper.Claim(t.Context(), id, "", "holder"))
+		require.NoError(t, w.db.Write(t.Context(), func(ctx context.Context, tx db.Tx) error {
+			_, err := tx.ExecContext(ctx, `UPDATE mirror_memory SET body = '*' WHERE mirror_id = $1`, id)
+			return err
+		}))
+		_, err = keeper.Load(t.Context(), id)
+		require.ErrorIs(t, err, mirror.ErrDamaged)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = keeper.Load(ctx, id)
+		require.Error(t, err)
+		require.NotErrorIs(t, err, mirror.ErrDamaged)
+	})
 }
 
 // TestMirrorLimit: an account has at most a thousand.
