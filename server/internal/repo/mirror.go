@@ -380,19 +380,19 @@ func (m *mirror) take(in json.RawMessage, over *d6tpipe.MirrorSettings) error {
 	if err != nil {
 		return err
 	}
-	m.settings = d6tpipe.MirrorSettings{}
-	if err := json.Unmarshal(raw, &m.settings); err != nil {
-		return badField(err)
+	if m.settings, err = readMirror(raw); err != nil {
+		return err
 	}
-	m.settings.Next, m.settings.Running, m.settings.Failures, m.settings.Last = nil, false, 0, nil
 	return m.settings.Validate()
 }
 
-// badField says which field has a value that it cannot have.
-func badField(err error) error {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		return &d6tpipe.FieldError{Field: cmp.Or(wrong.Field, "name"), Reason: "This field cannot be a " + wrong.Value + "."}
+// readMirror reads settings. What a GET has besides may be sent back.
+func readMirror(in json.RawMessage) (m d6tpipe.MirrorSettings, err error) {
+	f := form{
+		"name": {&m.Name, mustText}, "source": {&m.Source, mustText}, "target": {&m.Target, mustText},
+		"schedule": {(*saidSchedule)(&m.Schedule), "an object"}, "paused": {&m.Paused, mustBool},
+		"include": {&m.Include, mustText}, "exclude": {&m.Exclude, mustText},
+		"merge": {&m.Merge, mustText}, "delete": {&m.Delete, mustBool}, "rate": {&m.Rate, "a number"},
 	}
-	return fmt.Errorf("%w: %w", d6tpipe.ErrInvalid, err)
+	return m, f.answered("next", "running", "failures", "last").read(in, "A mirror")
 }

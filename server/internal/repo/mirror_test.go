@@ -53,7 +53,7 @@ func TestMirrors(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		w, owner := mirrorWorld(t, d)
 		nightly := d6tpipe.MirrorSettings{Name: "nightly", Source: "vendor", Target: "copies", Schedule: d6tpipe.Schedule{Cron: "0 3 * * *"},
-			Include: "*.csv", Merge: d6tpipe.MergeKeep, Delete: true, Rate: 1 << 20, Extra: map[string]json.RawMessage{"note": json.RawMessage(`"kept"`)}}
+			Include: "*.csv", Merge: d6tpipe.MergeKeep, Delete: true, Rate: 1 << 20}
 		m, err := owner.Mirrors().Create(t.Context(), nightly)
 		require.NoError(t, err)
 		require.Equal(t, time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC), *m.Next)
@@ -198,7 +198,7 @@ func TestMirrorRefusals(t *testing.T) {
 			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Source, m.Target = "vendor-part", "vendor" }), d6tpipe.ErrInvalid, "overlap"},
 			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Source = "folder" }), d6tpipe.ErrInvalid, "a folder is another one"},
 			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Target = "web" }), d6tpipe.ErrInvalid, "web server"},
-			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Schedule.Cron = "nonsense" }), d6tpipe.ErrInvalid, "schedule: cron"},
+			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Schedule.Cron = "nonsense" }), d6tpipe.ErrInvalid, "schedule.cron"},
 			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Name = "a/b" }), d6tpipe.ErrInvalid, "alphanumeric"},
 			{mary, with(func(m *d6tpipe.MirrorSettings) { m.Source, m.Target = "vendor", "marys" }), d6tpipe.ErrPermission, "may not read vendor"},
 			{mary, with(func(m *d6tpipe.MirrorSettings) { m.Source, m.Target = "marys", "copies" }), d6tpipe.ErrPermission, "may not write to copies"},
@@ -217,10 +217,20 @@ func TestMirrorRefusals(t *testing.T) {
 		require.ErrorIs(t, err, d6tpipe.ErrPermission, "to read is not to write")
 		for _, body := range []string{`[]`, `"x"`, `{"name":5}`, `{"name":"m","source":"vendor","target":"copies","rate":"fast"}`, `{"name":"m","source":"vendor","target":"copies","rate":5}`,
 			`{"name":"m","source":"vendor","target":"copies","merge":"maybe"}`, `{"name":"m","source":"vendor","target":"copies","schedule":{"paused":true}}`,
-			`{"name":"m","source":"vendor","target":"copies","schedule":{"every":"soon"}}`} {
+			`{"name":"m","source":"vendor","target":"copies","schedule":{"every":"soon"}}`, `{"name":"m","source":"vendor","target":"copies","detele":true}`,
+			`{"name":"m","source":"vendor","target":"copies","delete":true,"force":true}`, `{"name":"m","source":"vendor","target":"copies","schedule":{"evry":"1h"}}`} {
 			_, err := owner.Backend().Do(t.Context(), "POST", "mirrors", "", json.RawMessage(body))
 			require.ErrorIs(t, err, d6tpipe.ErrInvalid, body)
 		}
+		_, err = owner.Mirrors().Create(t.Context(), base)
+		require.NoError(t, err)
+		_, err = owner.Backend().Do(t.Context(), "PATCH", "mirrors", "m", json.RawMessage(`{"exlude":"secret*"}`))
+		require.ErrorIs(t, err, d6tpipe.ErrInvalid)
+		require.Contains(t, err.Error(), "exlude: A mirror has no such field; it has delete, exclude,")
+		raw, err := owner.Backend().Do(t.Context(), "GET", "mirrors", "m", nil)
+		require.NoError(t, err)
+		_, err = owner.Backend().Do(t.Context(), "PUT", "mirrors", "m", raw)
+		require.NoError(t, err, "an answer may be sent back")
 	})
 }
 
