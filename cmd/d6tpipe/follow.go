@@ -40,7 +40,9 @@ once for each change. Its environment has
   D6TPIPE_KIND    with --each: new, modified or gone
   D6TPIPE_SIZE    with --each, the bytes of the file; empty when it is gone
 
-and not the token. Names of files are never a part of the command's text: quote the
+and what d6tpipe has itself, a D6TPIPE_TOKEN that is set among it, so that a d6tpipe
+in the command works as this one; --profile is told to it as D6TPIPE_PROFILE, and --local
+is to be given to it anew. Names of files are never a part of the command's text: quote the
 variables as any other. When the command fails, its changes are not acknowledged, and
 it is run for them again after a pause; with --once, watch ends with exit code 1.`,
 		Example: `  d6tpipe watch sales
@@ -188,13 +190,18 @@ func (x *execution) run(ctx context.Context, changes []d6tpipe.Change) error {
 	return err
 }
 
-// environment is that of the command: ours without what is secret.
+// environment is that of the command: ours, with the profile that is in use, and without
+// what settings of a server and of its storage are told in. A token stays: the command is
+// there to use it.
 func (x *execution) environment(ours []string, changes []d6tpipe.Change) (env []string) {
 	for _, v := range ours {
 		name, _, _ := strings.Cut(strings.ToUpper(v), "=")
-		if name != "D6TPIPE_TOKEN" && !strings.HasPrefix(name, "D6TPIPE_STORAGE_") && !strings.HasPrefix(name, envPrefix) {
+		if !strings.HasPrefix(name, "D6TPIPE_STORAGE_") && !strings.HasPrefix(name, envPrefix) {
 			env = append(env, v)
 		}
+	}
+	if x.program.profile != "" {
+		env = append(env, "D6TPIPE_PROFILE="+x.program.profile)
 	}
 	env = append(env, "D6TPIPE_PIPE="+x.pipe, "D6TPIPE_COUNT="+strconv.Itoa(len(changes)))
 	if !x.each {
