@@ -67,6 +67,9 @@ type MirrorRun struct {
 	// first hundred of Failures.
 	Failed   []MirrorFailure `json:"failed,omitempty"`
 	Failures int             `json:"failures,omitempty"`
+	// Stopped says why the run ended before all was done, when nothing failed: the mirror
+	// was paused, for example.
+	Stopped string `json:"stopped,omitempty"`
 }
 
 // MirrorRunOptions are what is asked of one run of a server's mirror.

@@ -61,6 +61,9 @@ func (s *Server) mirror(ctx context.Context, job jobs.Job) (json.RawMessage, err
 		return nil, s.mirrorError(ctx, job, m, err)
 	}
 	done, err := r.run(ctx)
+	if errors.Is(err, errMirrorPaused) { // as somebody wanted
+		done.Stopped, err = errMirrorPaused.Error(), nil
+	}
 	detail, failed := json.Marshal(done)
 	if failed != nil {
 		return nil, failed
@@ -93,7 +96,7 @@ func final(err error) bool {
 	}
 	for _, kind := range []error{
 		d6tpipe.ErrConflict, d6tpipe.ErrRefused, d6tpipe.ErrPermission, d6tpipe.ErrInvalid, d6tpipe.ErrNotFound, d6tpipe.ErrUnsupported,
-		errMirrorPaused, errMirrorChanged, errMirrorGone,
+		errMirrorChanged, errMirrorGone,
 	} {
 		if errors.Is(err, kind) {
 			return true

@@ -293,6 +293,9 @@ func mirrorRunText(r d6tpipe.Run) string {
 	if len(r.Detail) > 0 && json.Unmarshal(r.Detail, &did) == nil && (r.Error == "" || did.Copied+did.Removed > 0) {
 		text = fmt.Sprintf("%s, %s, %d removed, %d unchanged", count(did.Copied, "file"), size(did.Bytes), did.Removed, did.Unchanged)
 	}
+	if did.Stopped != "" {
+		text += "; " + did.Stopped
+	}
 	switch {
 	case r.Error == "":
 		return text

@@ -90,6 +90,9 @@ func (p *program) tellRun(c *cobra.Command, run d6tpipe.Run) error {
 		p.say(c, "%s: %s", safe(f.Key), safe(f.Why))
 	}
 	p.say(c, "%s: %s, %s, %d removed, %d unchanged", run.State, count(did.Copied, "file"), size(did.Bytes), did.Removed, did.Unchanged)
+	if did.Stopped != "" {
+		p.say(c, "%s", safe(did.Stopped))
+	}
 	err := p.showJSON(c, run)
 	if run.State != d6tpipe.RunFailed {
 		return err
