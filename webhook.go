@@ -100,6 +100,9 @@ func webhookURLReason(text string) string {
 type Webhook struct {
 	ID   string `json:"id"`
 	Pipe string `json:"pipe"`
+	// Creator is who made it, or last gave it an address or enabled it; "" when that
+	// account is gone. It is disabled when they do not administer the pipe any more.
+	Creator string `json:"creator,omitempty"`
 	WebhookSettings
 	// Secret is what the messages are signed with, in the answers to [APIClient.CreateWebhook]
 	// and to a rotation alone. It prints and marshals as ***.

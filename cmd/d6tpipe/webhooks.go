@@ -122,7 +122,7 @@ func (p *program) showHook(c *cobra.Command, h d6tpipe.Webhook) error {
 	return p.show(c, told, func(w io.Writer) error {
 		t := newTable()
 		for _, line := range [][2]string{
-			{"id", h.ID}, {"pipe", h.Pipe}, {"url", h.URL}, {"secret", told.Secret}, {"include", h.Include}, {"exclude", h.Exclude},
+			{"id", h.ID}, {"pipe", h.Pipe}, {"creator", h.Creator}, {"url", h.URL}, {"secret", told.Secret}, {"include", h.Include}, {"exclude", h.Exclude},
 			{"kinds", kindList(h.Kinds)}, {"description", h.Description}, {"state", hookState(h)}, {"why", h.Disabled}, {"since", moment(h.DisabledAt)},
 			{"failures", number(h.Failures)}, {"next attempt", moment(h.Retry)}, {"former secrets until", moment(h.OldSecretsUntil)},
 		} {

@@ -100,6 +100,9 @@ func (r *Repo) deliverNext(ctx context.Context, id string, d *delivered) (more b
 	if err != nil || w.waits() || r.o.Hooks == nil {
 		return false, err
 	}
+	if barred, err := r.bar(ctx, w, x); barred || err != nil {
+		return false, err
+	}
 	if w.messageID == "" {
 		changes := 0
 		if changes, err = r.compose(ctx, w, x); err != nil || w.messageID == "" {
@@ -194,16 +197,54 @@ func (r *Repo) failed(ctx context.Context, tx db.Tx, w *hookRow, o hook.Outcome)
 		w.retryAt = r.o.Now().Add(wait).UnixMicro()
 		return wait, w.write(ctx, tx, updateHook)
 	}
-	return -1, r.disable(ctx, tx, w, o)
+	reason := fmt.Sprintf("%d attempts at a message have failed, the last one because %v", w.attempts, o.Err)
+	if o.Gone() {
+		reason = o.Err.Error()
+	}
+	return -1, r.disable(ctx, tx, w, reason)
+}
+
+// barred is why a webhook is disabled whose address is of somebody without a say in the
+// pipe.
+const barred = "who made it, or last gave it an address, does not administer the pipe any more"
+
+// bar disables a webhook whose creator does not administer the pipe any more, and
+// reports whether nothing is to be sent.
+func (r *Repo) bar(ctx context.Context, w *hookRow, x *row) (stop bool, err error) {
+	err = r.o.DB.Read(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+		stop, err = r.isBarred(ctx, tx, w)
+		return err
+	})
+	if err != nil || !stop {
+		return false, err
+	}
+	disabled := false
+	err = r.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) (err error) {
+		disabled = false
+		now, err := findHook(ctx, tx, "", w.id)
+		if err != nil || now.waits() {
+			return err
+		}
+		if disabled, err = r.isBarred(ctx, tx, now); err != nil || !disabled {
+			return err
+		}
+		return r.disable(ctx, tx, now, barred)
+	})
+	if err == nil && disabled {
+		r.o.Log.Warn("a webhook is disabled", "webhook", w.id, "pipe", x.name, "to", w.place, "reason", barred)
+	}
+	return true, err
+}
+
+func (r *Repo) isBarred(ctx context.Context, tx db.Tx, w *hookRow) (bool, error) {
+	creator := &session{Repo: r, user: user{id: w.creatorID, name: w.creator}}
+	has, err := creator.rank(ctx, tx, w.record)
+	return has < administers || w.creator == "", err
 }
 
 // disable sends nothing to a webhook any more, until somebody enables it again.
-func (r *Repo) disable(ctx context.Context, tx db.Tx, w *hookRow, o hook.Outcome) error {
-	w.retryAt, w.disabledAt = 0, r.now()
-	w.disabled = fmt.Sprintf("%d attempts at a message have failed, the last one because %v", w.attempts, o.Err)
-	if o.Gone() {
-		w.disabled = o.Err.Error()
-	}
+func (r *Repo) disable(ctx context.Context, tx db.Tx, w *hookRow, reason string) error {
+	w.retryAt, w.disabledAt, w.disabled = 0, r.now(), reason
 	if err := w.write(ctx, tx, updateHook); err != nil {
 		return err
 	}

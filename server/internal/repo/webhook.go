@@ -145,7 +145,7 @@ func (s *session) createHook(ctx context.Context, tx db.Tx, x *row, at spot, in 
 	if n >= mostHooks {
 		return nil, refusal(http.StatusBadRequest, fmt.Sprintf("A pipe has at most %d webhooks; remove one first.", mostHooks))
 	}
-	w := &hookRow{id: newID(), record: x.id, settings: said, paused: said.Paused, cursor: at.now, created: s.now(), updated: s.now()}
+	w := &hookRow{id: newID(), record: x.id, creatorID: s.user.id, creator: s.user.name, settings: said, paused: said.Paused, cursor: at.now, created: s.now(), updated: s.now()}
 	secret := webhook.NewSecret()
 	if err := s.sealHook(ctx, tx, w, hookSecrets{URL: said.URL, Secrets: []hookSecret{{Secret: secret}}}); err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func (s *session) createHook(ctx context.Context, tx db.Tx, x *row, at spot, in 
 }
 
 // hookAnswers are the fields that only answers about webhooks have.
-var hookAnswers = []string{"id", "pipe", "secret", "old_secrets_until", "disabled", "disabled_at", "failures", "retry", "notice", "created", "updated"}
+var hookAnswers = []string{"id", "pipe", "creator", "secret", "old_secrets_until", "disabled", "disabled_at", "failures", "retry", "notice", "created", "updated"}
 
 const mustKinds = "a list of new, modified and gone"
 
@@ -252,6 +252,9 @@ func (s *session) updateHook(ctx context.Context, tx db.Tx, x *row, w *hookRow, 
 	}
 	if now.URL != was.URL {
 		w.attempts, w.retryAt = 0, 0 // somebody else has not refused anything yet
+	}
+	if now.URL != was.URL || said.Enable {
+		w.creatorID, w.creator = s.user.id, s.user.name
 	}
 	if now.Include != was.Include || now.Exclude != was.Exclude || !slices.Equal(now.Kinds, was.Kinds) {
 		w.forget() // what it tells is told anew, in a message of another id

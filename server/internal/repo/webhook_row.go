@@ -23,6 +23,8 @@ const oldSecret = 24 * time.Hour
 // A hookRow is a webhook as the database has it.
 type hookRow struct {
 	id, record string
+	creatorID  string                  // who made it, or last gave it an address or enabled it
+	creator    string                  // their name, "" when they are gone; of users
 	place      string                  // the address, without what may be a secret
 	settings   d6tpipe.WebhookSettings // without the address and paused
 	sealed     string                  // a [hookSecrets]
@@ -40,13 +42,13 @@ type hookRow struct {
 	created, updated int64
 }
 
-const hookColumns = `w.id, w.record_id, w.place, w.settings, w.sealed, w.paused, w.disabled, w.disabled_at,
+const hookColumns = `w.id, w.record_id, w.creator_id, COALESCE((SELECT u.username FROM users u WHERE u.id = w.creator_id), ''), w.place, w.settings, w.sealed, w.paused, w.disabled, w.disabled_at,
 	w.cursor, w.message_id, w.message, w.message_cursor, w.attempts, w.retry_at, w.created_at, w.updated_at`
 
 func scanHook(row interface{ Scan(...any) error }) (*hookRow, error) {
 	var w hookRow
 	var settings string
-	err := row.Scan(&w.id, &w.record, &w.place, &settings, &w.sealed, &w.paused, &w.disabled, &w.disabledAt,
+	err := row.Scan(&w.id, &w.record, &w.creatorID, &w.creator, &w.place, &settings, &w.sealed, &w.paused, &w.disabled, &w.disabledAt,
 		&w.cursor, &w.messageID, &w.message, &w.messageCursor, &w.attempts, &w.retryAt, &w.created, &w.updated)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, d6tpipe.ErrNotFound
@@ -84,10 +86,10 @@ func hooksOf(ctx context.Context, tx db.Tx, record string) (all []*hookRow, err 
 
 const (
 	insertHook = `INSERT INTO webhooks (id, record_id, place, settings, sealed, paused, disabled, disabled_at,
-			cursor, message_id, message, message_cursor, attempts, retry_at, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
+			cursor, message_id, message, message_cursor, attempts, retry_at, created_at, updated_at, creator_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`
 	updateHook = `UPDATE webhooks SET record_id = $2, place = $3, settings = $4, sealed = $5, paused = $6, disabled = $7, disabled_at = $8,
-			cursor = $9, message_id = $10, message = $11, message_cursor = $12, attempts = $13, retry_at = $14, created_at = $15, updated_at = $16
+			cursor = $9, message_id = $10, message = $11, message_cursor = $12, attempts = $13, retry_at = $14, created_at = $15, updated_at = $16, creator_id = $17
 		WHERE id = $1`
 )
 
@@ -100,7 +102,7 @@ func (w *hookRow) write(ctx context.Context, tx db.Tx, statement string) error {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, statement, w.id, w.record, w.place, string(raw), w.sealed, w.paused, w.disabled, w.disabledAt,
-		w.cursor, w.messageID, w.message, w.messageCursor, w.attempts, w.retryAt, w.created, w.updated)
+		w.cursor, w.messageID, w.message, w.messageCursor, w.attempts, w.retryAt, w.created, w.updated, w.creatorID)
 	return err
 }
 
@@ -196,7 +198,7 @@ func (r *Repo) showHook(w *hookRow, pipe string) (d6tpipe.Webhook, error) {
 		return d6tpipe.Webhook{}, err
 	}
 	out := d6tpipe.Webhook{
-		ID: w.id, Pipe: pipe, WebhookSettings: w.settings, OldSecretsUntil: maybeTime(h.oldUntil()),
+		ID: w.id, Pipe: pipe, Creator: w.creator, WebhookSettings: w.settings, OldSecretsUntil: maybeTime(h.oldUntil()),
 		Disabled: w.disabled, DisabledAt: maybeTime(w.disabledAt), Failures: int(w.attempts), Retry: maybeTime(w.retryAt),
 		Created: timeOf(w.created), Updated: timeOf(w.updated),
 	}

@@ -457,6 +457,45 @@ func TestDelivery(t *testing.T) {
 	})
 }
 
+// TestRevokedCreator: who is no administrator of a pipe any more is sent nothing of it,
+// until an administrator enables the webhook.
+func TestRevokedCreator(t *testing.T) {
+	t.Parallel()
+	eachHooked(t, func(t *testing.T, h *hooked, queue string) {
+		bob := h.user(t, "bob")
+		grant := d6tpipe.Permission{Username: "bob", Role: d6tpipe.RoleAdmin}
+		require.NoError(t, h.owner.Grant(t.Context(), "p", grant))
+		b := newInbox(t, h.clock.Now)
+		hook, err := bob.CreateWebhook(t.Context(), "p", d6tpipe.WebhookSettings{URL: b.url})
+		require.NoError(t, err)
+		require.Equal(t, "bob", hook.Creator)
+		b.knows(hook.Secret)
+		h.work(t, queue, 1)
+		h.grow(t, files(d6tpipe.ChangeNew, "a")...)
+		require.Eventually(t, func() bool { return len(b.told(t)) == 1 }, patience, 5*time.Millisecond)
+
+		grant.Role = d6tpipe.RoleWrite
+		require.NoError(t, h.owner.Grant(t.Context(), "p", grant))
+		h.grow(t, files(d6tpipe.ChangeNew, "b")...)
+		h.until(t, hook.ID, func(w d6tpipe.Webhook) bool { return w.Disabled != "" })
+		require.Contains(t, h.get(t, hook.ID).Disabled, "does not administer the pipe any more")
+		require.Equal(t, []string{"new a"}, b.told(t))
+
+		enabled, err := h.owner.UpdateWebhook(t.Context(), "p", hook.ID, d6tpipe.WebhookUpdate{Enable: true})
+		require.NoError(t, err)
+		require.Equal(t, "owner", enabled.Creator)
+		require.Eventually(t, func() bool { return len(b.told(t)) == 2 }, patience, 5*time.Millisecond)
+		require.NoError(t, h.owner.Transfer(t.Context(), "p", "bob"))
+		require.NoError(t, h.owner.Unregister(t.Context(), "owner"))
+		h.growOf(t, "p", files(d6tpipe.ChangeNew, "c")...)
+		require.Eventually(t, func() bool {
+			w, err := bob.Webhook(t.Context(), "p", hook.ID)
+			return err == nil && w.Disabled != "" && w.Creator == ""
+		}, patience, 5*time.Millisecond)
+		require.Len(t, b.told(t), 2)
+	})
+}
+
 // TestFirstListing: a webhook that is older than the first listing of its pipe is told of
 // all that is in it.
 func TestFirstListing(t *testing.T) {

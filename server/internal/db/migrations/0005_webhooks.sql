@@ -1,11 +1,12 @@
 -- +goose Up
 -- Whom the server tells of changes. The address and the secrets are sealed together; place is the address without what may
--- be a secret in it. Up to cursor, in the feed of the pipe's record, everything has arrived; behind it there is at most one
+-- be a secret in it. The creator is who made it, or last spoke for it, and may be gone. Up to cursor, in the feed of the pipe's record, everything has arrived; behind it there is at most one
 -- message that has not, which has an id then and comes to message_cursor. Times are Unix microseconds, 0 where there is none.
 
 CREATE TABLE webhooks (
 	id             TEXT    COLLATE "binary" NOT NULL PRIMARY KEY,
 	record_id      TEXT    COLLATE "binary" NOT NULL REFERENCES records ON DELETE CASCADE,
+	creator_id     TEXT    COLLATE "binary" NOT NULL,
 	place          TEXT    COLLATE "binary" NOT NULL,
 	settings       TEXT    COLLATE "binary" NOT NULL,
 	sealed         TEXT    COLLATE "binary" NOT NULL,
