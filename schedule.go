@@ -65,7 +65,8 @@ type Run struct {
 	Attempt int `json:"attempt,omitempty"`
 	// Error says why it failed.
 	Error string `json:"error,omitempty"`
-	// Detail is what it did, as its kind tells it: see [ScanRun] and [MirrorRun].
+	// Detail is what it did, as its kind tells it: see [ScanRun], [MirrorRun] and
+	// [WebhookRun].
 	Detail json.RawMessage `json:"detail,omitempty"`
 	// Owner and Server are for administrators: whose it is, and who does it.
 	Owner  string `json:"owner,omitempty"`

@@ -140,6 +140,15 @@ type WebhookUpdate struct {
 	Enable bool `json:"enable,omitempty"`
 }
 
+// A WebhookRun is the detail of the [Run] of a webhook: what of it has arrived.
+type WebhookRun struct {
+	Messages int `json:"messages"`
+	// Changes are those that new messages were made of.
+	Changes int `json:"changes"`
+	// Waits is when the next attempt is due at a message that was not accepted.
+	Waits *time.Time `json:"waits,omitempty"`
+}
+
 // A Delivery is an attempt to deliver a message to a webhook.
 type Delivery struct {
 	ID   string    `json:"id"`

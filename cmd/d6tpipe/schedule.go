@@ -221,8 +221,11 @@ func runText(r d6tpipe.Run) string {
 
 // detailText is what a run did.
 func detailText(r d6tpipe.Run) string {
-	if r.Kind == "mirror" {
+	switch r.Kind {
+	case "mirror":
 		return mirrorRunText(r)
+	case "webhook":
+		return webhookRunText(r)
 	}
 	var scan d6tpipe.ScanRun
 	if r.Kind != "scan" || json.Unmarshal(r.Detail, &scan) != nil {

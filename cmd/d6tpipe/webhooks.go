@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -110,6 +111,19 @@ func newWebhooksGet(p *program) *cobra.Command {
 type toldHook struct {
 	d6tpipe.Webhook
 	Secret string `json:"secret,omitempty"`
+}
+
+// webhookRunText is what a run sent to a webhook.
+func webhookRunText(r d6tpipe.Run) string {
+	var did d6tpipe.WebhookRun
+	if json.Unmarshal(r.Detail, &did) != nil {
+		return string(r.Detail)
+	}
+	text := count(did.Messages, "message") + ", " + count(did.Changes, "change")
+	if did.Waits != nil {
+		text += ", next attempt " + moment(did.Waits)
+	}
+	return text
 }
 
 // showHook prints a webhook, with its secret if there is a new one.

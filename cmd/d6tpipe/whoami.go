@@ -25,7 +25,7 @@ func newWhoAmI(p *program) *cobra.Command {
 			return p.show(c, user, func(w io.Writer) error {
 				_, err := fmt.Fprintln(w, safe(user.Username))
 				if user.Message != "" {
-					p.say(c, "%s", safe(user.Message))
+					p.say(c, "%s", safeLines(user.Message))
 				}
 				return err
 			})

@@ -51,20 +51,12 @@ func deliveryBackoff(failures int) time.Duration {
 	return min(5*time.Second<<min(max(failures-1, 0), 10), 5*time.Minute)
 }
 
-// delivered is the detail of a run.
-type delivered struct {
-	Messages int `json:"messages"`
-	Changes  int `json:"changes"`
-	// Waits is when the next attempt is due at a message that was not accepted.
-	Waits *time.Time `json:"waits,omitempty"`
-}
-
 // Deliver sends to a webhook what it has not got: message after message, the next one
 // when the last has arrived. The error says why one has not. It may be called again at
 // any time, also when the process has died over it: a message of which nobody knows
 // whether it has arrived is sent again, under the same id.
 func (r *Repo) Deliver(ctx context.Context, job jobs.Job) (json.RawMessage, error) {
-	var d delivered
+	var d d6tpipe.WebhookRun
 	var err error
 	for began, more := time.Now(), true; err == nil && more; {
 		if d.Messages >= turnMessages || time.Since(began) > turnTime {
@@ -92,7 +84,7 @@ func (r *Repo) wakeAt(ctx context.Context, id string, at time.Time) error {
 }
 
 // deliverNext delivers one message, and reports whether there may be more.
-func (r *Repo) deliverNext(ctx context.Context, id string, d *delivered) (more bool, err error) {
+func (r *Repo) deliverNext(ctx context.Context, id string, d *d6tpipe.WebhookRun) (more bool, err error) {
 	w, x, err := r.hookOf(ctx, id)
 	if errors.Is(err, d6tpipe.ErrNotFound) {
 		return false, jobs.ErrGone
