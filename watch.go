@@ -50,7 +50,7 @@ const (
 // What does not pass by itself ends it with the error: the pipe is gone, or not the
 // caller's any more ([ErrNotFound], [ErrPermission], [ErrUnauthorized]), or all files are
 // ([ErrRefused], see [ChangesOptions]). Names that cannot be used do not, and o.Trouble
-// is told.
+// is told, once as long as they are the same.
 //
 // Changes of one look are sorted by key. Nobody else is the consumer meanwhile: a second
 // loop waits until the first one has ended.
@@ -103,8 +103,20 @@ type watching struct {
 	feed     *pipeFeed // nil when there is none
 	fresh    bool      // do not go by it
 	yield    func([]transfer.Change) bool
-	left     bool // the loop was left
-	told     bool // the last round told of something
+	left     bool   // the loop was left
+	told     bool   // the last round told of something
+	partial  string // what the last round said of names that cannot be used
+}
+
+// isNews reports whether the watcher is to be told of what a round ended with. Names that
+// cannot be used are there in each round, and are told of when they are others.
+func (w *watching) isNews(err error) bool {
+	was := w.partial
+	w.partial = ""
+	if errors.Is(err, ErrPartial) || errors.Is(err, transfer.ErrPartial) {
+		w.partial = err.Error()
+	}
+	return err != nil && (w.partial == "" || w.partial != was)
 }
 
 // round tells of what has changed, and waits for something if there is a feed to wait
@@ -172,7 +184,7 @@ func (w *watching) forever(ctx context.Context, o WatchOptions) error {
 				pause = max(0, minRound-time.Since(began))
 			}
 		}
-		if err != nil && o.Trouble != nil {
+		if o.Trouble != nil && w.isNews(err) {
 			o.Trouble(w.pipe.explain(changesOp, err), pause)
 		}
 		if sleep(ctx, pause) != nil {
