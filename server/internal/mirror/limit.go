@@ -103,10 +103,11 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Workers is how many files are copied at a time: so many that each has a share of a rate
-// at which no server cuts it off.
+// Workers is how many files, or parts of files, are copied at a time: so many that each has
+// a share of a rate at which no server cuts it off, and at which a part is whole, and
+// need not be copied again when the server is killed, within seconds.
 func Workers(rates ...int64) int {
-	const most, share = 16, 256 << 10
+	const most, share = 16, 1 << 20
 	n := int64(most)
 	for _, r := range rates {
 		if r > 0 {
