@@ -249,6 +249,25 @@ func TestMirrorGuards(t *testing.T) {
 	require.NotNil(t, m.Next, "it is tried again")
 }
 
+// TestMirrorBacksOff: a mirror that is refused each minute is left alone longer each time.
+func TestMirrorBacksOff(t *testing.T) {
+	t.Parallel()
+	r := start(t) // which does not connect here
+	owner := r.user("owner")
+	x := newMirrored(t, owner, d6tpipe.MirrorSettings{Schedule: d6tpipe.Schedule{Every: d6tpipe.Interval(time.Minute)}})
+	const failures = 4
+	var last d6tpipe.Run
+	for range failures {
+		last, _ = x.run()
+		require.Equal(t, d6tpipe.RunFailed, last.State)
+		require.Contains(t, last.Error, "the server does not connect there")
+	}
+	m, err := owner.Mirrors().Get(t.Context(), "nightly")
+	require.NoError(t, err)
+	require.Equal(t, failures, m.Failures)
+	require.False(t, m.Next.Before(last.Ended.Add(8*time.Minute)), "next at %s, and it ended at %s", m.Next, last.Ended)
+}
+
 // TestMirrorSFTP goes from SFTP to a filtered child of a managed pipe: the filters of
 // both bind, and an equal file that is there already is taken over.
 func TestMirrorSFTP(t *testing.T) {

@@ -71,8 +71,9 @@ func (s *Server) mirror(ctx context.Context, job jobs.Job) (json.RawMessage, err
 	return detail, s.mirrorError(ctx, job, m, err)
 }
 
-// mirrorError makes of what went wrong what the owner is to read.
-// What a person has to look at is not tried again before the schedule says so.
+// mirrorError makes of what went wrong what the owner is to read. A mirror with a schedule
+// is tried again by that, less often with each failure; of others, what a person has to
+// look at is not.
 func (s *Server) mirrorError(ctx context.Context, job jobs.Job, m repo.Mirror, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return errors.Join(err, ctx.Err())
@@ -82,8 +83,8 @@ func (s *Server) mirrorError(ctx context.Context, job jobs.Job, m repo.Mirror, e
 		s.config.Log.Warn("a mirror did not reach a storage", "mirror", job.Subject, "error", network)
 	}
 	told := errors.New(mirror.Why(err))
-	schedule := m.Settings.Schedule
-	if final(err) || schedule.Every == 0 && schedule.Cron == "" && job.Failures+1 >= mirrorTries {
+	scheduled := m.Settings.Schedule.Every != 0 || m.Settings.Schedule.Cron != ""
+	if !scheduled && (final(err) || job.Failures+1 >= mirrorTries) {
 		return &jobs.Retry{Err: told, After: -1}
 	}
 	return told
