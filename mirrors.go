@@ -70,6 +70,20 @@ type MirrorRun struct {
 	// Stopped says why the run ended before all was done, when nothing failed: the mirror
 	// was paused, for example.
 	Stopped string `json:"stopped,omitempty"`
+	// Cause says why the run did nothing more, where programs may want to know: "conflict"
+	// for [ErrConflict], "refused" for [ErrRefused].
+	Cause string `json:"cause,omitempty"`
+}
+
+// Err is the sentinel that Cause stands for; nil for others.
+func (r MirrorRun) Err() error {
+	switch r.Cause {
+	case "conflict":
+		return ErrConflict
+	case "refused":
+		return ErrRefused
+	}
+	return nil
 }
 
 // MirrorRunOptions are what is asked of one run of a server's mirror.

@@ -195,6 +195,7 @@ func TestMirror(t *testing.T) {
 	require.Equal(t, d6tpipe.RunFailed, run.State)
 	require.Contains(t, run.Error, "2026/02.csv")
 	require.Contains(t, run.Error, "merge")
+	require.ErrorIs(t, did.Err(), d6tpipe.ErrConflict)
 	require.Equal(t, []d6tpipe.MirrorFailure{{Key: "2026/02.csv", Why: "conflict: edited at the target"}}, did.Failed)
 	require.Equal(t, "ours", filesOf(t, owner, "copies")["2026/02.csv"])
 	m, err := owner.Mirrors().Get(t.Context(), "nightly")
@@ -227,6 +228,7 @@ func TestMirrorGuards(t *testing.T) {
 		require.Equal(t, d6tpipe.RunFailed, run.State)
 		require.Contains(t, run.Error, "nothing was removed")
 		require.Contains(t, run.Error, "force")
+		require.ErrorIs(t, did.Err(), d6tpipe.ErrRefused)
 		require.Zero(t, did.Removed)
 		require.Len(t, filesOf(t, owner, "copies"), 20)
 	}

@@ -64,6 +64,7 @@ func (s *Server) mirror(ctx context.Context, job jobs.Job) (json.RawMessage, err
 	if errors.Is(err, errMirrorPaused) { // as somebody wanted
 		done.Stopped, err = errMirrorPaused.Error(), nil
 	}
+	done.Cause = mirror.Cause(err)
 	detail, failed := json.Marshal(done)
 	if failed != nil {
 		return nil, failed

@@ -79,10 +79,13 @@ func hint(err error, advice string) error {
 // says it itself or nobody knows.
 func advice(err error) string {
 	var hinted *hintedError
+	var run *runError
 	var usage *usageError
 	switch {
 	case errors.As(err, &hinted):
 		return hinted.hint
+	case errors.As(err, &run):
+		return ""
 	case errors.As(err, &usage):
 		return "See " + usage.command + " --help."
 	}

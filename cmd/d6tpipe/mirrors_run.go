@@ -21,8 +21,9 @@ func newMirrorsRun(p *program) *cobra.Command {
 		Use:   "run NAME",
 		Short: "Run a mirror now",
 		Long: `Run a mirror now, once, paused or not; when it is at work, once more afterwards. With
---wait, wait for the end of that run and tell what it did. The exit code is then 1 when it
-failed, and 3 when some files were copied and others not. Ctrl-C ends the waiting only.`,
+--wait, wait for the end of that run and tell what it did. The exit code is then that
+of d6tpipe mirror: 1 when it failed, 3 when some files were copied and others not, 4 for
+a conflict, 5 for a refusal. Ctrl-C ends the waiting only.`,
 		Example: "  d6tpipe mirrors run nightly\n  d6tpipe mirrors run nightly --wait && d6tpipe pull copies",
 	}, func(c *cobra.Command, client *d6tpipe.APIClient, name string) error {
 		m, err := client.RunMirror(c.Context(), name, o)
@@ -78,6 +79,15 @@ func firstRun(c *cobra.Command, client *d6tpipe.APIClient, name string, due time
 	return first, nil
 }
 
+// A runError is that of a run of the server's, which says itself what to do.
+type runError struct {
+	text string
+	kind error
+}
+
+func (e *runError) Error() string { return e.text }
+func (e *runError) Unwrap() error { return e.kind }
+
 // tellRun tells what a run did. One that failed is an error.
 func (p *program) tellRun(c *cobra.Command, run d6tpipe.Run) error {
 	var did d6tpipe.MirrorRun
@@ -98,7 +108,10 @@ func (p *program) tellRun(c *cobra.Command, run d6tpipe.Run) error {
 		return err
 	}
 	var failed error = errors.New("mirror " + run.Name + ": " + run.Error)
-	if did.Copied > 0 && did.Failures > 0 {
+	switch kind := did.Err(); {
+	case kind != nil:
+		failed = &runError{failed.Error(), kind}
+	case did.Copied > 0 && did.Failures > 0:
 		failed = partError(failed.Error())
 	}
 	return errors.Join(failed, err)

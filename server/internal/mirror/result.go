@@ -83,6 +83,19 @@ func Why(err error) string {
 	return clip(err.Error())
 }
 
+// Cause is what kind of thing went wrong, as [d6tpipe.MirrorRun] has it.
+func Cause(err error) string {
+	switch {
+	case errors.Is(err, d6tpipe.ErrPartial):
+		return "" // some files went through
+	case errors.Is(err, d6tpipe.ErrRefused):
+		return "refused"
+	case errors.Is(err, d6tpipe.ErrConflict):
+		return "conflict"
+	}
+	return ""
+}
+
 // partly tells of the first file that was not copied.
 func partly(p *transfer.PartialError) string {
 	n := len(p.Failed) + len(p.Refused)
