@@ -122,6 +122,8 @@ func TestPausedRunsNothing(t *testing.T) {
 		require.Equal(t, start, s.find(scan).Next)
 		set(t, s.d, paused, start)
 		require.Zero(t, s.find(scan).Next)
+		write(t, s.d, func(ctx context.Context, tx db.Tx) error { return jobs.Wake(ctx, tx, jobs.Scan, scan.Subject, start) })
+		require.Zero(t, s.find(scan).Next, "what others do is no reason")
 
 		j, _ := s.open(s.config(pool(func(context.Context, jobs.Job) (json.RawMessage, error) { return nil, errors.New("no") })))
 		s.due(j, paused)

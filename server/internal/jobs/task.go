@@ -106,7 +106,7 @@ func Due(ctx context.Context, tx db.Tx, kind Kind, subject string, now time.Time
 }
 
 // Wake is [Due] for what is worth no more than the next regular try: a task that has
-// failed waits as long as it would have.
+// failed waits as long as it would have, and one that is paused stays so.
 func Wake(ctx context.Context, tx db.Tx, kind Kind, subject string, now time.Time) error {
 	return ask(ctx, tx, kind, subject, now, false)
 }
@@ -115,6 +115,9 @@ func ask(ctx context.Context, tx db.Tx, kind Kind, subject string, now time.Time
 	t, err := find(ctx, tx, kind, subject)
 	if err != nil {
 		return err
+	}
+	if !urgent && t.Schedule.Paused {
+		return nil
 	}
 	t.asked = min(t.asked, now.UnixMicro())
 	if urgent {
