@@ -216,5 +216,8 @@ func (d *doctor) lookAtAccount(ctx context.Context, client *d6tpipe.APIClient) b
 		return false
 	}
 	d.tell(finding{What: "account", State: stateOK, Text: user.Username})
+	for line := range strings.Lines(user.Message) { // of a webhook that is off, or for everybody
+		d.tell(finding{What: "notice", State: stateWarning, Text: strings.TrimRight(line, "\r\n")})
+	}
 	return true
 }

@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GORACE", atOnce)
 			testdata, err := filepath.Abs(filepath.Join("..", "..", "testdata"))
 			e.Setenv("TESTDATA", testdata) // of the SDK
+			e.Setenv("NOTICE", "Closed on Sunday.\nAsk \x1b[1mann.")
 			return err
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"address": address, "get": get, "server": startServer, "exits": exits, "expand": expand, "receiver": receiver, "arrives": arrives, "waitfor": waitFor},
