@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
@@ -66,13 +67,13 @@ it is run for them again after a pause; with --once, watch ends with exit code 1
 		case o.Interval <= 0:
 			return usage(c, errors.New("--interval: it must be longer than that"))
 		}
-		pipe, err := p.open(c.Context(), name, r.options())
-		if err != nil {
-			return err
-		}
 		o.Include, o.Exclude = f.include, f.exclude
 		o.Trouble = func(err error, again time.Duration) {
 			p.say(c, "again in %s: %s", duration(again), safeLines(message(err)))
+		}
+		pipe, err := p.openToWatch(c.Context(), name, r.options(), o)
+		if err != nil {
+			return err
 		}
 		if x.command == "" {
 			return p.tellChanges(c, pipe, o)
@@ -80,6 +81,21 @@ it is run for them again after a pause; with --once, watch ends with exit code 1
 		x.pipe, x.program, x.cobra = name, p, c
 		return x.watch(c.Context(), pipe, o)
 	})
+}
+
+// openToWatch opens a pipe, and waits for a server that cannot be reached just now as the
+// watch itself does.
+func (p *program) openToWatch(ctx context.Context, name string, open d6tpipe.OpenOptions, o d6tpipe.WatchOptions) (*d6tpipe.Pipe, error) {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		pipe, err := p.open(ctx, name, open)
+		if err == nil || o.Once || !errors.Is(err, d6tpipe.ErrUnavailable) && !errors.Is(err, d6tpipe.ErrRateLimited) {
+			return pipe, err
+		}
+		o.Trouble(err, pause)
+		if err := wait(ctx, pause); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // tellChanges prints changes as they come.
@@ -129,13 +145,13 @@ func (x *execution) watch(ctx context.Context, pipe *d6tpipe.Pipe, o d6tpipe.Wat
 }
 
 const (
-	firstExecPause   = time.Second
-	longestExecPause = time.Minute
+	firstPause   = time.Second
+	longestPause = time.Minute
 )
 
 // do runs the command until it succeeds, or once.
 func (x *execution) do(ctx context.Context, changes []d6tpipe.Change, once bool) error {
-	for pause := firstExecPause; ; pause = min(2*pause, longestExecPause) {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := x.run(ctx, changes)
 		switch {
 		case err == nil:
@@ -183,6 +199,9 @@ func (x *execution) run(ctx context.Context, changes []d6tpipe.Change) error {
 	cmd.Env = x.environment(os.Environ(), changes)
 	cmd.WaitDelay = endTime
 	sweep := together(cmd)
+	again := make(chan os.Signal, 1) // a second signal would end this program only, a moment before the command
+	signal.Notify(again, endSignals()...)
+	defer signal.Stop(again)
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		sweep()

@@ -573,4 +573,18 @@ func TestWatchOnATerminal(t *testing.T) {
 	if code, took := term.end(); code != exitInterrupted || took > 2*stopLimit {
 		t.Errorf("exit code %d after %v", code, took)
 	}
+
+	s.front.Set(faultproxy.Always(faultproxy.Fault{Kind: faultproxy.Refuse})) // it need not be there at the start
+	term = (&terminal{t: t}).start(s.command("watch", "sales"), 80)
+	term.expect(`again in [^\n]+: `)
+	s.front.Set(nil)
+	term.expect(`new +300 B  c\.csv`)
+	term.press("\x03")
+	if code, _ := term.end(); code != exitInterrupted {
+		t.Errorf("exit code %d", code)
+	}
+	s.front.Set(faultproxy.Always(faultproxy.Fault{Kind: faultproxy.Refuse}))
+	if code, _, stderr := s.run("watch", "sales", "--once"); code != exitFailure {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
 }
