@@ -18,6 +18,7 @@ import (
 // out.
 type bodies struct {
 	cache Cache
+	whole func(key bodyKey, body []byte, err error) error
 	room  *room         // for all accounts
 	wait  time.Duration // for room
 	one   int64         // the room of an account
@@ -44,8 +45,8 @@ type accountRoom struct {
 	users int
 }
 
-func newBodies(cfg Config) *bodies {
-	return &bodies{cache: cfg.Cache, room: newRoom(cfg.Bodies), wait: cfg.WaitBody, one: cfg.BodiesOne, rooms: map[string]*accountRoom{}}
+func newBodies(cfg Config, whole func(bodyKey, []byte, error) error) *bodies {
+	return &bodies{cache: cfg.Cache, whole: whole, room: newRoom(cfg.Bodies), wait: cfg.WaitBody, one: cfg.BodiesOne, rooms: map[string]*accountRoom{}}
 }
 
 // get returns a listing whose body has so many bytes. Done must be called once.
@@ -104,7 +105,7 @@ func (b *bodies) shared(ctx context.Context, key bodyKey, size int64) (body []by
 			return nil, nil, err
 		}
 		body, err := b.cache.Body(ctx, key.id, key.tag)
-		if err != nil {
+		if err = b.whole(key, body, err); err != nil {
 			b.room.free(taken)
 			return nil, nil, err
 		}

@@ -35,13 +35,16 @@ type Changes struct {
 // ErrReplaced says that a listing was replaced by another one meanwhile.
 var ErrReplaced = errors.New("the listing was replaced meanwhile")
 
+// ErrDamaged says that what is kept of a listing is not what was saved.
+var ErrDamaged = errors.New("the listing is damaged")
+
 // A Cache keeps the last listing of each pipe, whose record has the id. It is safe for
 // concurrent use, also by several processes: each method is one transaction.
 type Cache interface {
 	// Head returns the record without Body; an empty one when there is none.
 	Head(ctx context.Context, id string) (Record, error)
 	// Body returns the body of the record with this tag, or [fs.ErrNotExist] when that
-	// was replaced.
+	// was replaced, or [ErrDamaged] when it can tell that it is not what was saved.
 	Body(ctx context.Context, id, tag string) ([]byte, error)
 	// Save puts all but Changed in the place of what there is, unless that was scanned
 	// later than r: a replica may be slow. A pipe that is gone is no error. What is there

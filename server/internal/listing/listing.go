@@ -168,6 +168,9 @@ func (s *Scanner) Files(ctx context.Context, p Pipe, refresh bool) (wire.Listing
 	if err != nil {
 		return wire.Listing{}, err
 	}
+	if s.isDamaged(p.ID, head.Tag) {
+		head.View = "" // it shows nothing
+	}
 	need, scan := p.need(head, now)
 	pause := s.cfg.Pause
 	if refresh {
@@ -259,6 +262,10 @@ func (s *Scanner) serve(p Pipe, head Record, failed error) wire.Listing {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w: the listing was replaced just now", d6tpipe.ErrUnavailable)
 		}
+		if errors.Is(err, ErrDamaged) {
+			s.cfg.Log.Error("the listing of a pipe is damaged; the next one who asks gets a new one", "record", p.ID, "error", err)
+			err = errDamaged
+		}
 		return body, done, err
 	}
 	return l
@@ -279,10 +286,11 @@ func (s *Scanner) Changed(ctx context.Context, p Pipe) (time.Time, error) {
 }
 
 var (
-	errMoved = errors.New("the pipe was moved while it was scanned")
-	errSoon  = errors.New("the last scan was just now")
-	errCrowd = &d6tpipe.StatusError{Status: http.StatusServiceUnavailable, Message: "Too many pipes wait to be listed for you, try again later."}
-	errBusy  = &d6tpipe.StatusError{Status: http.StatusServiceUnavailable, Message: "Too many pipes wait to be listed, try again later."}
+	errMoved   = errors.New("the pipe was moved while it was scanned")
+	errSoon    = errors.New("the last scan was just now")
+	errCrowd   = &d6tpipe.StatusError{Status: http.StatusServiceUnavailable, Message: "Too many pipes wait to be listed for you, try again later."}
+	errDamaged = &d6tpipe.StatusError{Status: http.StatusServiceUnavailable, Message: "The list of the pipe's files was damaged and is made anew, try again."}
+	errBusy    = &d6tpipe.StatusError{Status: http.StatusServiceUnavailable, Message: "Too many pipes wait to be listed, try again later."}
 )
 
 // refusal is the answer when there is no listing at all.

@@ -105,7 +105,7 @@ func (s *Scanner) keep(ctx context.Context, id, view string, began time.Time, l 
 	if err != nil {
 		return err
 	}
-	if was, _, _ := strings.Cut(head.Tag, "-"); was == content && head.View == view {
+	if was, _, _ := strings.Cut(head.Tag, "-"); was == content && head.View == view && !s.isDamaged(id, head.Tag) {
 		return s.cfg.Cache.Confirm(ctx, id, head.Tag, began)
 	}
 	r := Record{View: view, Seen: began, Scanned: began, Files: l.Len()}
@@ -162,6 +162,11 @@ func (s *Scanner) changes(ctx context.Context, id string, head Record, view stri
 		return c, nil
 	}
 	old, err := s.kept(ctx, id, head.Tag)
+	if errors.Is(err, ErrDamaged) {
+		s.cfg.Log.Error("the listing of a pipe was damaged; it is replaced, and nobody can tell what has changed since", "record", id, "error", err)
+		c.Lost = true
+		return c, nil
+	}
 	if err != nil {
 		return c, err
 	}
@@ -195,10 +200,13 @@ func (s *Scanner) kept(ctx context.Context, id, tag string) (storage.Listing, er
 	}
 	zip, err := gzip.NewReader(bytes.NewReader(body))
 	if err != nil {
-		return storage.Listing{}, err
+		return storage.Listing{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	doc, err := filelist.Read(zip, filelist.Limits{Bytes: 1 << 40})
-	return doc.Listing, err
+	if err != nil {
+		return storage.Listing{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return doc.Listing, nil
 }
 
 // bounded is a buffer that takes no more than so much.

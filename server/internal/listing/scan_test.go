@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -237,5 +238,60 @@ func TestScanIsGivenUp(t *testing.T) {
 		require.Equal(t, []string{"a"}, keys(t, l))
 		wg.Wait()
 		require.Equal(t, int64(3), s.scans.Load())
+	})
+}
+
+// A rotten cache damages the bodies of listings with some tag.
+type rotten struct {
+	*listing.Memory
+	tag  string
+	lost bool // of the last one that was saved
+}
+
+func (r *rotten) Body(ctx context.Context, id, tag string) ([]byte, error) {
+	body, err := r.Memory.Body(ctx, id, tag)
+	if err == nil && tag == r.tag {
+		body = slices.Clone(body)
+		body[len(body)/2] ^= 0x10
+	}
+	return body, err
+}
+
+func (r *rotten) Save(ctx context.Context, id string, rec listing.Record, c listing.Changes) error {
+	r.lost = c.Lost
+	return r.Memory.Save(ctx, id, rec, c)
+}
+
+// TestDamaged: a listing that cannot be read is sent to nobody, and replaced by the next
+// scan, also by one that sees the same.
+func TestDamaged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, cache := newShelf("a"), &rotten{Memory: listing.NewMemory()}
+		sc, p := scanner(t, s, listing.Config{Cache: cache}), s.pipe(t, time.Hour)
+		first, err := sc.Files(t.Context(), p, false)
+		require.NoError(t, err)
+
+		cache.tag = first.Tag
+		s.put("b", "b")
+		seen, err := sc.Scan(t.Context(), "p")
+		require.NoError(t, err)
+		require.True(t, seen.Changed)
+		require.True(t, cache.lost, "nobody knows what has changed")
+		second, err := sc.Files(t.Context(), p, false)
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", "b"}, keys(t, second))
+
+		cache.tag = second.Tag
+		again, err := sc.Files(t.Context(), p, false)
+		require.NoError(t, err)
+		_, _, err = again.Body(t.Context())
+		var no *d6tpipe.StatusError
+		require.ErrorAs(t, err, &no)
+		require.Equal(t, 503, no.Status)
+		time.Sleep(time.Second)
+		third, err := sc.Files(t.Context(), p, false)
+		require.NoError(t, err)
+		require.NotEqual(t, second.Tag, third.Tag)
+		require.Equal(t, []string{"a", "b"}, keys(t, third))
 	})
 }

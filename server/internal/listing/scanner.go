@@ -1,8 +1,12 @@
 package listing
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 )
@@ -22,6 +26,7 @@ type Scanner struct {
 	pipes    map[string]*flights // those that are scanned, or wait for it
 	accounts map[string]*account // of those
 	last     map[string]outcome
+	damaged  map[string]string // tags of listings that cannot be read, by record
 	closed   bool
 }
 
@@ -80,10 +85,10 @@ func New(cfg Config) (*Scanner, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Scanner{cfg: cfg.WithDefaults(), pipes: map[string]*flights{}, accounts: map[string]*account{}, last: map[string]outcome{}}
+	s := &Scanner{cfg: cfg.WithDefaults(), pipes: map[string]*flights{}, accounts: map[string]*account{}, last: map[string]outcome{}, damaged: map[string]string{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.slots, s.ours = make(chan struct{}, s.cfg.Scans), make(chan struct{}, s.cfg.Scheduled)
-	s.sent = newBodies(s.cfg)
+	s.sent = newBodies(s.cfg, s.isWhole)
 	return s, nil
 }
 
@@ -313,6 +318,42 @@ func (s *Scanner) end(id string, p *flights, view string, err error) {
 	}
 	f.err = err
 	close(f.done)
+}
+
+// isDamaged reports whether the listing with this tag was found to be damaged.
+func (s *Scanner) isDamaged(id, tag string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return tag != "" && s.damaged[id] == tag
+}
+
+// isWhole tells whether the body of a listing is what was saved; one that is not is
+// never gone by again.
+func (s *Scanner) isWhole(key bodyKey, body []byte, err error) error {
+	if err == nil {
+		err = checkBody(body)
+	}
+	if errors.Is(err, ErrDamaged) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.damaged) >= maxOutcomes {
+			clear(s.damaged)
+		}
+		s.damaged[key.id] = key.tag
+	}
+	return err
+}
+
+// checkBody reads a body to the sum at its end.
+func checkBody(body []byte) error {
+	zip, err := gzip.NewReader(bytes.NewReader(body))
+	if err == nil {
+		_, err = io.Copy(io.Discard, zip)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return nil
 }
 
 // failing returns the error of a scan that failed no longer ago than pause.

@@ -226,7 +226,7 @@ func (l Listings) Body(ctx context.Context, id, tag string) (body []byte, err er
 		return nil, fs.ErrNotExist
 	}
 	if errors.Is(err, errNoBase64) {
-		return nil, fmt.Errorf("the listing of record %s is damaged: %w", id, err)
+		return nil, fmt.Errorf("%w: %w", listing.ErrDamaged, err)
 	}
 	return body, err
 }
