@@ -44,7 +44,7 @@ func (r *run) receive(ctx context.Context, i int, s *Step, last bool) {
 	if r.streams {
 		most = 0
 	}
-	j := &job{serial: r.streams, pieces: in.part.sums.missing(), most: most, move: in.move, finish: in.finish}
+	j := &job{width: width(r.streams), pieces: in.part.sums.missing(), most: most, move: in.move, finish: in.finish}
 	j.ctx, j.cancel = context.WithCancelCause(ctx)
 	r.queue.start(j)
 }

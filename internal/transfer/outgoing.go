@@ -37,7 +37,7 @@ func (r *run) send(ctx context.Context, i int, s *Step, cond storage.Cond, last 
 		r.ended(ctx, i, s, Entry{}, err)
 		return
 	}
-	j := &job{serial: out.ship.up.Serial, pieces: out.ship.missing(), most: out.ship.up.PartSize, move: out.move, finish: out.finish}
+	j := &job{width: width(out.ship.up.Serial), pieces: out.ship.missing(), most: out.ship.up.PartSize, move: out.move, finish: out.finish}
 	j.ctx, j.cancel = context.WithCancelCause(ctx)
 	r.queue.start(j)
 }

@@ -25,7 +25,7 @@ type queue struct {
 type job struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	serial bool // one worker at a time
+	width  int // workers that may be at work on it at a time; 0 is all
 	move   func(ctx context.Context, p piece) error
 	finish func(err error) // once all pieces went through, or one failed
 
@@ -101,11 +101,22 @@ func (q *queue) take() (step int, j *job, ok bool) {
 // help returns the job that has most left to do.
 func (q *queue) help() (most *job) {
 	for _, j := range q.jobs {
-		if len(j.pieces) > 0 && !j.serial && (most == nil || j.left() > most.left()) {
+		if len(j.pieces) > 0 && j.roomy() && (most == nil || j.left() > most.left()) {
 			most = j
 		}
 	}
 	return most
+}
+
+// roomy reports whether one more worker may join.
+func (j *job) roomy() bool { return j.width == 0 || j.inside < j.width }
+
+// width is that of a job, which may be one for a single worker at a time.
+func width(serial bool) int {
+	if serial {
+		return 1
+	}
+	return 0
 }
 
 // left is how many bytes nobody has taken yet.
