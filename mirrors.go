@@ -70,6 +70,9 @@ type MirrorRun struct {
 	// Stopped says why the run ended before all was done, when nothing failed: the mirror
 	// was paused, for example.
 	Stopped string `json:"stopped,omitempty"`
+	// Continues says that the run has let others have their turn after some hours; the next
+	// one goes on where it was.
+	Continues bool `json:"continues,omitempty"`
 	// Cause says why the run did nothing more, where programs may want to know: "conflict"
 	// for [ErrConflict], "refused" for [ErrRefused].
 	Cause string `json:"cause,omitempty"`

@@ -116,6 +116,8 @@ type Config struct {
 
 	// mirrorCheck is how often a run of a mirror looks whether it may go on.
 	mirrorCheck time.Duration
+	// mirrorTurn is after how long it lets others have its worker.
+	mirrorTurn time.Duration
 	// lease is for how long a run of a job belongs to a server that may have died; 0 is the
 	// jobs' own.
 	lease time.Duration
@@ -168,6 +170,9 @@ func (c Config) WithDefaults() (Config, error) {
 		c.ListingAge = 30 * time.Second
 	}
 	c.ListingAge = max(c.ListingAge, 0)
+	if c.mirrorTurn == 0 {
+		c.mirrorTurn = mirrorTurn
+	}
 	if c.mirrorCheck == 0 {
 		c.mirrorCheck = mirrorCheck
 	}

@@ -36,6 +36,9 @@ func (s *Server) Waiting() int { return s.waiters.Waiting() }
 // CheckMirrors says how often a run of a mirror looks whether it may go on.
 func (c *Config) CheckMirrors(every time.Duration) { c.mirrorCheck = every }
 
+// TurnMirrors says after how long a run of a mirror lets others have its worker.
+func (c *Config) TurnMirrors(after time.Duration) { c.mirrorTurn = after }
+
 // LeaseJobs says for how long a run belongs to a server that may have died.
 func (c *Config) LeaseJobs(d time.Duration) { c.lease = d }
 

@@ -385,6 +385,21 @@ func TestMirrorPaused(t *testing.T) {
 	require.NoError(t, owner.Mirrors().Delete(t.Context(), "nightly"))
 }
 
+// TestMirrorTurn: a run that takes long ends, and another one goes on.
+func TestMirrorTurn(t *testing.T) {
+	t.Parallel()
+	r := start(t, quick, func(c *server.Config) { c.TurnMirrors(time.Second) })
+	x := newMirrored(t, r.user("owner"), d6tpipe.MirrorSettings{})
+	slowly(t, x)
+	run, did := waitRun(t, x.owner, time.Time{})
+	require.Equal(t, d6tpipe.RunDone, run.State, run.Error)
+	require.True(t, did.Continues)
+	require.Zero(t, did.Copied)
+	second, _ := waitRun(t, x.owner, run.Due.Add(time.Microsecond))
+	require.Equal(t, d6tpipe.RunDone, second.State, second.Error)
+	require.NoError(t, x.owner.Mirrors().Delete(t.Context(), "nightly"))
+}
+
 // TestMirrorKilled: a server that is killed in the middle of a big file goes on there.
 func TestMirrorKilled(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
@@ -27,6 +28,8 @@ const (
 	// mirrorKeys is for how long keys of managed storage are used, of the hour that they
 	// are good for.
 	mirrorKeys = 45 * time.Minute
+	// mirrorTurn is after how long a run lets others have its worker, and goes on behind them.
+	mirrorTurn = 6 * time.Hour
 	// endTime is how long the end of a run may take, when the server stops.
 	endTime = 20 * time.Second
 	// mirrorTries is how often a mirror without a schedule is tried.
@@ -35,6 +38,7 @@ const (
 
 // Why a run ends before it is done.
 var (
+	errMirrorTurn    = errors.New("others get their turn")
 	errMirrorGone    = errors.New("the mirror was removed")
 	errMirrorPaused  = errors.New("the mirror was paused; the next run goes on where this one was")
 	errMirrorChanged = errors.New("the mirror was changed meanwhile; the next run goes by what it is now")
@@ -65,6 +69,10 @@ func (s *Server) mirror(ctx context.Context, job jobs.Job) (json.RawMessage, err
 		done.Stopped, err = errMirrorPaused.Error(), nil
 	}
 	done.Cause = mirror.Cause(err)
+	if errors.Is(err, errMirrorTurn) {
+		done.Continues = true
+		err = s.later(ctx, job, r.options.Force)
+	}
 	detail, failed := json.Marshal(done)
 	if failed != nil {
 		return nil, failed
@@ -72,11 +80,21 @@ func (s *Server) mirror(ctx context.Context, job jobs.Job) (json.RawMessage, err
 	return detail, s.mirrorError(ctx, job, m, err)
 }
 
+// later has a run go on behind others, by the same right.
+func (s *Server) later(ctx context.Context, job jobs.Job, force bool) error {
+	if force {
+		if err := s.repo.ForceAgain(ctx, job); err != nil {
+			return err
+		}
+	}
+	return jobs.ErrLater
+}
+
 // mirrorError makes of what went wrong what the owner is to read. A mirror with a schedule
 // is tried again by that, less often with each failure; of others, what a person has to
 // look at is not.
 func (s *Server) mirrorError(ctx context.Context, job jobs.Job, m repo.Mirror, err error) error {
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || errors.Is(err, jobs.ErrLater) {
 		return errors.Join(err, ctx.Err())
 	}
 	var network *net.OpError
@@ -114,6 +132,9 @@ type mirroring struct {
 	job     jobs.Job
 	options d6tpipe.MirrorOptions
 	memory  *mirror.Memory
+	parts   atomic.Bool // the target takes files in parts, so that a run can end in the middle of one
+	turn    atomic.Bool // it is over
+	stop    context.CancelCauseFunc
 	writes  bool // something may have been changed at the target
 }
 
@@ -126,6 +147,7 @@ func (r *mirroring) run(ctx context.Context) (done d6tpipe.MirrorRun, err error)
 		r.forgot(err)
 	}
 	watched, stop := context.WithCancelCause(ctx)
+	r.stop = stop
 	var watching sync.WaitGroup
 	watching.Go(func() { r.watch(watched, stop) })
 	done, err = r.copy(watched)
@@ -151,6 +173,7 @@ func (r *mirroring) copy(ctx context.Context) (done d6tpipe.MirrorRun, err error
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
 	r.writes = true
+	r.parts.Store(storage.MultipartOf(to) != nil)
 	if done, err = r.bring(ctx, from, to); errors.Is(err, transfer.ErrDamaged) || errors.Is(err, transfer.ErrNewer) {
 		r.forgot(err)
 		if err = r.memory.Forget(); err == nil {
@@ -171,9 +194,17 @@ func (r *mirroring) bring(ctx context.Context, from, to storage.Store) (d6tpipe.
 	_, report, extra, err := d6tpipe.StorageMirror{
 		From: mirror.Limited(from, mirror.NewRate(r.Settings.Rate), r.rate), Source: r.From.Storage,
 		To: mirror.Limited(to), Target: r.To.Storage,
-		State: r.memory.State(), Workers: mirror.Workers(r.Settings.Rate, r.config.MirrorRate/int64(r.config.Mirrors)),
+		State: r.memory.State(), Progress: r.progress, Workers: mirror.Workers(r.Settings.Rate, r.config.MirrorRate/int64(r.config.Mirrors)),
 	}.Run(ctx, r.options)
 	return mirror.Result(report, extra), err
+}
+
+// progress ends a run whose turn is over when it has a whole file more than before: where
+// a file goes in one piece, it would begin anew else, for ever.
+func (r *mirroring) progress(e transfer.Event) {
+	if e.Kind == transfer.Done && r.turn.Load() {
+		r.stop(errMirrorTurn)
+	}
 }
 
 // open opens an end. Its credentials are looked up again when they run out: a run may
@@ -208,7 +239,8 @@ func expiryOf(w repo.Whereabouts) time.Time {
 func (r *mirroring) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	tick := time.NewTicker(r.config.mirrorCheck)
 	defer tick.Stop()
-	for saved := time.Now(); ; {
+	began := time.Now()
+	for saved := began; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -217,6 +249,13 @@ func (r *mirroring) watch(ctx context.Context, stop context.CancelCauseFunc) {
 		if err := r.stillGood(ctx); err != nil {
 			stop(err)
 			return
+		}
+		if time.Since(began) >= r.config.mirrorTurn {
+			r.turn.Store(true)
+			if r.parts.Load() {
+				stop(errMirrorTurn)
+				return
+			}
 		}
 		if time.Since(saved) >= mirrorSave {
 			r.save(ctx)

@@ -323,6 +323,14 @@ func (r *Repo) Forced(ctx context.Context, job jobs.Job) (forced bool, err error
 	return forced, err
 }
 
+// ForceAgain has the run that goes on where this one was be forced as this one.
+func (r *Repo) ForceAgain(ctx context.Context, job jobs.Job) error {
+	return r.o.DB.Write(ctx, func(ctx context.Context, tx db.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE mirrors SET force_at = $3 WHERE id = $1 AND force_run = $2`, job.Subject, job.RunID, job.Tick.UnixMicro()+1)
+		return err
+	})
+}
+
 // mirrorRuns are what runs of a mirror did, the newest first.
 func (s *session) mirrorRuns(ctx context.Context, tx db.Tx, r resource, page string) (all []json.RawMessage, err error) {
 	if !s.user.isKnown() {

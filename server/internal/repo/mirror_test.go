@@ -150,6 +150,8 @@ func TestMirrorForce(t *testing.T) {
 		require.False(t, forced("at work", m.Next.Add(-time.Second)))
 		require.True(t, forced("asked", *m.Next))
 		require.True(t, forced("asked", *m.Next), "a run that is taken up")
+		require.NoError(t, w.repo.ForceAgain(t.Context(), jobs.Job{Kind: jobs.Mirror, Subject: id, RunID: "asked", Tick: *m.Next}))
+		require.True(t, forced("goes on", m.Next.Add(time.Second)))
 		require.False(t, forced("next", m.Next.Add(time.Minute)))
 
 		m, err = owner.RunMirror(t.Context(), "m", force)
