@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"path/filepath"
@@ -241,6 +242,72 @@ func TestWorkers(t *testing.T) {
 	require.Equal(t, 4, mirror.Workers(4<<20, 0))
 	require.Equal(t, 1, mirror.Workers(2_000_000, 0), "one part after the other")
 	require.Equal(t, 1, mirror.Workers(1<<30, 1<<16))
+}
+
+// A mute store vouches for no sum.
+type mute struct{ *mem.Store }
+
+func (m mute) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
+	return func(yield func(storage.Object, error) bool) {
+		for obj, err := range m.Store.List(ctx, prefix) {
+			if obj.Sum = ""; !yield(obj, err) {
+				return
+			}
+		}
+	}
+}
+
+func (m mute) Stat(ctx context.Context, key string) (storage.Object, error) {
+	obj, err := m.Store.Stat(ctx, key)
+	obj.Sum = ""
+	return obj, err
+}
+
+func (m mute) Open(ctx context.Context, obj storage.Object, off, n int64) (io.ReadCloser, error) {
+	body, err := m.Store.Open(ctx, obj, off, n)
+	return struct{ io.ReadCloser }{body}, err
+}
+
+// A store inParts takes files in parts of a size, as a bucket does.
+type inParts struct {
+	*mem.Store
+	size int64
+}
+
+func (s inParts) Multipart() storage.Multipart { return bigParts{s.Store.Multipart(), s.size} }
+
+type bigParts struct {
+	storage.Multipart
+	size int64
+}
+
+func (b bigParts) Begin(ctx context.Context, key string, size, _ int64) (storage.Upload, error) {
+	return b.Multipart.Begin(ctx, key, size, b.size)
+}
+
+// TestRateGoesOn: a mirror that is held to a rate and is killed has whole parts of what it
+// has copied, which are not copied again.
+func TestRateGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size, rate, part = 60 << 20, 2_000_000, 16 << 20
+		from, to, state := mem.New(), mem.New(), t.TempDir()
+		from.Plant("big", bytes.Repeat([]byte("0123456789abcdef"), size/16))
+		copied := func(ctx context.Context) (took time.Duration, err error) {
+			began := time.Now()
+			s, err := transfer.Open(transfer.Config{From: mirror.Limited(mute{from}, mirror.NewRate(rate)), Store: mirror.Limited(inParts{to, part}), State: state, Workers: mirror.Workers(rate)})
+			require.NoError(t, err)
+			_, _, _, err = s.Mirror(ctx, transfer.MirrorOptions{})
+			return time.Since(began), errors.Join(err, s.Close())
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		time.AfterFunc(15*time.Second, cancel) // a deadline is seen before it comes
+		_, err := copied(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+		took, err := copied(t.Context())
+		require.NoError(t, err)
+		require.LessOrEqual(t, took, (size-part)/rate*time.Second+2*time.Second, "by the clock of the test")
+	})
 }
 
 // TestResult: at most a hundred files are named, and what was there already is unchanged.
