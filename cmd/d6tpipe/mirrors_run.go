@@ -41,26 +41,66 @@ a conflict, 5 for a refusal. Ctrl-C ends the waiting only.`,
 	return c
 }
 
-// waitMirror waits for the run that was asked for.
+// A runWait waits for the run that was asked for.
+type runWait struct {
+	*program
+	c     *cobra.Command
+	name  string
+	due   time.Time // the run is the first one that is due then
+	begun time.Time // of the waiting
+	said  map[string]bool
+}
+
+// patience is how long a run may wait for its turn until people are told why it may.
+const patience = 30 * time.Second
+
 func (p *program) waitMirror(c *cobra.Command, client *d6tpipe.APIClient, m d6tpipe.MirrorSettings) error {
 	if m.Next == nil {
 		return errors.New("the server does not say when the run is due")
 	}
+	w := &runWait{program: p, c: c, name: m.Name, due: *m.Next, begun: time.Now(), said: map[string]bool{}}
 	tick := time.NewTicker(runLook)
 	defer tick.Stop()
 	for {
-		run, err := firstRun(c, client, m.Name, *m.Next)
-		if err != nil {
-			return err
+		run, err := firstRun(c, client, w.name, w.due)
+		if err != nil && !errors.Is(err, d6tpipe.ErrUnavailable) || c.Context().Err() != nil {
+			return errors.Join(c.Context().Err(), err)
 		}
-		if run.Ended != nil {
-			return p.tellRun(c, run)
+		if over, err := w.look(run, err); over {
+			return err
 		}
 		select {
 		case <-c.Context().Done():
 			return c.Context().Err()
 		case <-tick.C:
 		}
+	}
+}
+
+// look reports whether the waiting is over. A server that does not answer may be starting
+// anew: what it ran is taken up again.
+func (w *runWait) look(run d6tpipe.Run, unreachable error) (over bool, err error) {
+	switch {
+	case unreachable != nil:
+		w.once("%s; the run goes on when the server is back", safe(unreachable.Error()))
+	case run.Ended != nil:
+		did, err := readRun(run)
+		if err != nil || !did.Continues {
+			return true, errors.Join(err, w.tellRun(w.c, run, did))
+		}
+		w.due = run.Due.Add(time.Microsecond)
+		w.say(w.c, "%s so far; it goes on when others had their turn", count(did.Copied, "file"))
+	case run.Began == nil && time.Since(w.begun) > patience:
+		w.once("it waits for its turn: other mirrors run, or no server runs mirrors now (serve --mirrors)")
+	}
+	return false, nil
+}
+
+// once says something the first time.
+func (w *runWait) once(format string, args ...any) {
+	if !w.said[format] {
+		w.said[format] = true
+		w.say(w.c, format, args...)
 	}
 }
 
@@ -88,14 +128,18 @@ type runError struct {
 func (e *runError) Error() string { return e.text }
 func (e *runError) Unwrap() error { return e.kind }
 
-// tellRun tells what a run did. One that failed is an error.
-func (p *program) tellRun(c *cobra.Command, run d6tpipe.Run) error {
-	var did d6tpipe.MirrorRun
+// readRun reads what a run did.
+func readRun(run d6tpipe.Run) (did d6tpipe.MirrorRun, err error) {
 	if len(run.Detail) > 0 {
 		if err := json.Unmarshal(run.Detail, &did); err != nil {
-			return fmt.Errorf("what the run did cannot be read: %w", err)
+			return did, fmt.Errorf("what the run did cannot be read: %w", err)
 		}
 	}
+	return did, nil
+}
+
+// tellRun tells what a run did. One that failed is an error.
+func (p *program) tellRun(c *cobra.Command, run d6tpipe.Run, did d6tpipe.MirrorRun) error {
 	for _, f := range did.Failed {
 		p.say(c, "%s: %s", safe(f.Key), safe(f.Why))
 	}

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 )
@@ -19,5 +23,48 @@ func TestMirrorRunText(t *testing.T) {
 		if got := mirrorRunText(run); got != want {
 			t.Errorf("%q, not %q", got, want)
 		}
+	}
+}
+
+// TestMirrorsRunWait: who waits for a run is told once what keeps it, and waits for all of
+// its turns.
+func TestMirrorsRunWait(t *testing.T) {
+	t.Parallel()
+	due := time.Date(2026, 11, 26, 6, 0, 0, 0, time.UTC)
+	ended := due.Add(time.Hour)
+	var out, told strings.Builder
+	c := &cobra.Command{}
+	c.SetOut(&out)
+	c.SetErr(&told)
+	w := &runWait{program: &program{}, c: c, name: "nightly", due: due, begun: time.Now(), said: map[string]bool{}}
+	look := func(over bool, run d6tpipe.Run, unreachable error) {
+		t.Helper()
+		got, err := w.look(run, unreachable)
+		if got != over || err != nil {
+			t.Fatalf("over is %v, error %v", got, err)
+		}
+	}
+	look(false, d6tpipe.Run{}, nil)
+	if told.Len() > 0 {
+		t.Errorf("too early: %s", told.String())
+	}
+	look(false, d6tpipe.Run{}, d6tpipe.ErrUnavailable)
+	look(false, d6tpipe.Run{}, d6tpipe.ErrUnavailable)
+	w.begun = w.begun.Add(-2 * patience)
+	look(false, d6tpipe.Run{}, nil)
+	look(false, d6tpipe.Run{}, nil)
+	look(false, d6tpipe.Run{Due: due, Began: &due}, nil)
+	for _, want := range []string{"server is back", "no server runs mirrors"} {
+		if strings.Count(told.String(), want) != 1 {
+			t.Errorf("%q is not told once: %s", want, told.String())
+		}
+	}
+	look(false, d6tpipe.Run{Due: due, Ended: &ended, State: d6tpipe.RunDone, Detail: []byte(`{"copied":7,"continues":true}`)}, nil)
+	if !w.due.After(due) || !strings.Contains(told.String(), "7 files so far") {
+		t.Errorf("it does not wait for the next turn: %s", told.String())
+	}
+	look(true, d6tpipe.Run{Due: w.due, Ended: &ended, State: d6tpipe.RunDone, Detail: []byte(`{"copied":9}`)}, nil)
+	if !strings.Contains(told.String(), "done: 9 files") {
+		t.Errorf("what was done is not told: %s", told.String())
 	}
 }
