@@ -20,6 +20,7 @@ import (
 
 // TestFileScripts runs the commands on files as people do; see testdata/files.
 func TestFileScripts(t *testing.T) {
+	hearHangUps(t)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "files"),
 		Setup: func(e *testscript.Env) error {

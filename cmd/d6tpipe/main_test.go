@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +32,15 @@ func TestMain(m *testing.M) {
 // atOnce lets a program that is built with the race detector end when it ends, and not
 // a second later. Scripts see nothing of the environment of the tests.
 const atOnce = "atexit_sleep_ms=0"
+
+// hearHangUps has what the tests start end when its terminal is closed, also when who runs
+// the tests has that ignored, as nohup does: what a process handles, its children do not
+// ignore.
+func hearHangUps(t *testing.T) {
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(heard) })
+}
 
 // TestScripts runs the program as people do; see testdata.
 func TestScripts(t *testing.T) {
