@@ -357,9 +357,10 @@ func TestJobNames(t *testing.T) {
 			return err
 		}
 		for _, insert := range []string{
-			`INSERT INTO mirrors (id, owner_id, name, source_id, target_id, body, revision, created_at, updated_at) VALUES ('m', $1, 'nightly', $2, $2, '', 1, 1, 1)`,
-			`INSERT INTO webhooks (id, record_id, place, settings, sealed, paused, disabled, disabled_at, cursor, message_id, message, message_cursor, attempts, retry_at,
-				created_at, updated_at) SELECT 'w', $2, '', '', '', false, '', 0, '', '', '', '', 0, 0, 1, 1 FROM users WHERE id = $1`,
+			`INSERT INTO mirrors (id, owner_id, name, source_id, target_id, body, revision, created_at, updated_at, force_at, force_run)
+				VALUES ('m', $1, 'nightly', $2, $2, '', 1, 1, 1, 0, '')`,
+			`INSERT INTO webhooks (id, record_id, creator_id, place, settings, sealed, paused, disabled, disabled_at, cursor, message_id, message, message_cursor, attempts, retry_at,
+				created_at, updated_at) SELECT 'w', $2, $1, '', '', '', false, '', 0, '', '', '', '', 0, 0, 1, 1 FROM users WHERE id = $1`,
 		} {
 			if _, err := tx.ExecContext(ctx, insert, user, id); err != nil {
 				return err
