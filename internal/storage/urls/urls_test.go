@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -190,18 +191,25 @@ func TestShortLived(t *testing.T) {
 func TestBatches(t *testing.T) {
 	w := newWorld(t)
 	w.wait = make(chan struct{})
+	answer := sync.OnceFunc(func() { close(w.wait) })
 	store := w.open()
 	const n = urls.MaxBatch + 30
 	var group sync.WaitGroup
 	defer group.Wait()
-	for i := range n {
+	defer answer() // whatever fails, nobody is left waiting
+	stat := func(i int) {
 		group.Go(func() {
 			_, err := store.Stat(t.Context(), fmt.Sprint("f", i))
-			require.NoError(t, err)
+			assert.NoError(t, err)
 		})
 	}
+	stat(0)
+	require.Eventually(t, func() bool { return w.questions() == 1 }, waitLong, waitShort)
+	for i := range n - 1 {
+		stat(1 + i)
+	}
 	require.Eventually(t, func() bool { return store.Waiting() == n-1 }, waitLong, waitShort)
-	close(w.wait)
+	answer()
 	group.Wait()
 	var sizes []int
 	for _, b := range w.batches {
