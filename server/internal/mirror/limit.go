@@ -107,7 +107,7 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 // a share of a rate at which no server cuts it off, and at which a part is whole, and
 // need not be copied again when the server is killed, within seconds.
 func Workers(rates ...int64) int {
-	const most, share = 16, 1 << 20
+	const most, share = 32, 1 << 20
 	n := int64(most)
 	for _, r := range rates {
 		if r > 0 {

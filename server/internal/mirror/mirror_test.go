@@ -238,7 +238,7 @@ func TestRateStops(t *testing.T) {
 }
 
 func TestWorkers(t *testing.T) {
-	require.Equal(t, 16, mirror.Workers(0, 0))
+	require.Equal(t, 32, mirror.Workers(0, 0))
 	require.Equal(t, 4, mirror.Workers(4<<20, 0))
 	require.Equal(t, 1, mirror.Workers(2_000_000, 0), "one part after the other")
 	require.Equal(t, 1, mirror.Workers(1<<30, 1<<16))
