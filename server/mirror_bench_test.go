@@ -20,37 +20,47 @@ import (
 // BenchmarkMirror mirrors files from FTP to managed storage, S3, and reports the
 // throughput as a part of that of a pull of the same files, from the FTP server alone to
 // this machine, by the SDK right before; and as a part of that of a push of them to managed
-// storage, which on one machine is the slower half. The last set comes from an FTP server
-// that gives each connection 8 MiB a second, as one far away does: there it is the source
-// that says how fast a mirror can be.
+// storage. The FTP server is at the end of a line of a gigabit a second and 10 ms, there and
+// back; or on the same machine and as fast as it can be, where it is the processors that all
+// share which say how fast a mirror can be.
 func BenchmarkMirror(b *testing.B) {
-	for _, set := range []struct {
-		files, size int
-		limit       string
-	}{{2000, 10 << 10, ""}, {200, 1 << 20, ""}, {3, 128 << 20, ""}, {3, 64 << 20, "anon_max_rate=8388608"}} {
-		b.Run(fmt.Sprintf("%dx%dKiB%s", set.files, set.size>>10, set.limit), func(b *testing.B) {
-			owner := benchOwner(b)
-			ftp := ftptest.VSFTPD(b, set.limit)
-			folder := ftp.Folder(b)
-			random, content := rand.NewChaCha8([32]byte{}), make([]byte, set.size)
-			for i := range set.files {
-				_, _ = random.Read(content) // it never fails
-				require.NoError(b, os.WriteFile(filepath.Join(ftp.Dir, folder, fmt.Sprintf("%05d.bin", i)), content, 0o644))
-			}
-			_, err := owner.Pipes().Create(b.Context(), d6tpipe.PipeSettings{Name: "vendor", Protocol: d6tpipe.ProtocolFTP, Location: ftp.Addr, Options: d6tpipe.PipeOptions{Dir: folder}})
-			require.NoError(b, err)
-			var pulled, pushed, mirrored time.Duration
-			for n := 0; b.Loop(); n++ {
-				pull, push := benchPull(b, owner, fmt.Sprint("pushed-", n), set.files)
-				pulled, pushed = pulled+pull, pushed+push
-				mirrored += benchMirror(b, owner, fmt.Sprint("copies-", n), set.files)
-			}
-			b.ReportMetric(pulled.Seconds()/mirrored.Seconds(), "of-a-pull")
-			b.ReportMetric(pushed.Seconds()/mirrored.Seconds(), "of-a-push")
-			b.ReportMetric(max(pulled, pushed).Seconds()/mirrored.Seconds(), "of-the-slower")
-			b.ReportMetric(float64(b.N*set.files*set.size)/(1<<20)/mirrored.Seconds(), "MiB/s")
-		})
+	for _, where := range []string{"line", "machine"} {
+		for _, set := range []struct{ files, size int }{{2000, 10 << 10}, {200, 1 << 20}, {3, 128 << 20}} {
+			b.Run(fmt.Sprintf("%s/%dx%dKiB", where, set.files, set.size>>10), func(b *testing.B) {
+				benchMirrors(b, where == "line", set.files, set.size)
+			})
+		}
 	}
+}
+
+func benchMirrors(b *testing.B, distant bool, files, size int) {
+	owner := benchOwner(b)
+	var ftp *ftptest.Server
+	var location string
+	if distant {
+		ftp, location = distantFTP(b, 1e9/8, 5*time.Millisecond)
+	} else {
+		ftp = ftptest.VSFTPD(b)
+		location = ftp.Addr
+	}
+	folder := ftp.Folder(b)
+	random, content := rand.NewChaCha8([32]byte{}), make([]byte, size)
+	for i := range files {
+		_, _ = random.Read(content) // it never fails
+		require.NoError(b, os.WriteFile(filepath.Join(ftp.Dir, folder, fmt.Sprintf("%05d.bin", i)), content, 0o644))
+	}
+	_, err := owner.Pipes().Create(b.Context(), d6tpipe.PipeSettings{Name: "vendor", Protocol: d6tpipe.ProtocolFTP, Location: location, Options: d6tpipe.PipeOptions{Dir: folder}})
+	require.NoError(b, err)
+	var pulled, pushed, mirrored time.Duration
+	for n := 0; b.Loop(); n++ {
+		pull, push := benchPull(b, owner, fmt.Sprint("pushed-", n), files)
+		pulled, pushed = pulled+pull, pushed+push
+		mirrored += benchMirror(b, owner, fmt.Sprint("copies-", n), files)
+	}
+	b.ReportMetric(pulled.Seconds()/mirrored.Seconds(), "of-a-pull")
+	b.ReportMetric(pushed.Seconds()/mirrored.Seconds(), "of-a-push")
+	b.ReportMetric(max(pulled, pushed).Seconds()/mirrored.Seconds(), "of-the-slower")
+	b.ReportMetric(float64(b.N*files*size)/(1<<20)/mirrored.Seconds(), "MiB/s")
 }
 
 // benchOwner is a user of a new server.
