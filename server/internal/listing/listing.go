@@ -86,10 +86,12 @@ type Config struct {
 	// Log is told of scans that fail; nil is silent.
 	Log *slog.Logger
 
-	Scans     int           // at a time, that users ask for; 2
+	Scans     int           // at a time, that users ask for; 16
+	Small     int           // files of a pipe: of such Scans are at work at a time; 10,000
+	Large     int           // of Scans, for pipes with more files than that, one for an account; 3
 	Scheduled int           // at a time, beside those, that only schedules ask for: see [Scanner.Scan]; 2
 	Waiting   int           // pipes that wait for their turn, before more are refused; 200
-	OfOne     int           // of Scans, for one account; half of them
+	OfOne     int           // of Scans, for one account; an eighth of them, since its storages may let all hang
 	WaitOne   int           // of Waiting, with those at work, for one account; 20
 	Time      time.Duration // of one scan; 10 minutes
 	MaxFiles  int           // of one pipe's folder; 1,000,000
@@ -127,10 +129,12 @@ func (c Config) WithDefaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	orElse(&c.Scans, 2)
+	orElse(&c.Scans, 16)
+	orElse(&c.Small, 10_000)
+	orElse(&c.Large, 3)
 	orElse(&c.Scheduled, 2)
 	orElse(&c.Waiting, 200)
-	orElse(&c.OfOne, max(1, c.Scans/2))
+	orElse(&c.OfOne, max(1, c.Scans/8))
 	orElse(&c.WaitOne, 20)
 	orElse(&c.Time, 10*time.Minute)
 	orElse(&c.MaxFiles, 1_000_000)

@@ -22,8 +22,8 @@ import (
 )
 
 // look scans a pipe and keeps what it saw. The view is "" when the storage could not
-// be opened.
-func (s *Scanner) look(ctx context.Context, id string, began time.Time) (view string, err error) {
+// be opened. It calls large before it has more than Config.Small files in memory.
+func (s *Scanner) look(ctx context.Context, id string, began time.Time, large func() error) (view string, err error) {
 	src, err := s.cfg.Open(ctx, id)
 	if err != nil {
 		return "", fmt.Errorf("open: %w", err)
@@ -32,7 +32,7 @@ func (s *Scanner) look(ctx context.Context, id string, began time.Time) (view st
 	if view, err = View(src.Where); err != nil {
 		return "", err
 	}
-	store := capped{storage.Retry(src.Store, storage.RetryPolicy{Attempts: 3}), s.cfg.MaxFiles}
+	store := capped{storage.Retry(src.Store, storage.RetryPolicy{Attempts: 3}), s.cfg.MaxFiles, s.cfg.Small, large}
 	l, err := storage.Collect(ctx, store, "")
 	if err != nil {
 		return view, err
@@ -47,23 +47,36 @@ func (s *Scanner) look(ctx context.Context, id string, began time.Time) (view st
 var errTooLarge = errors.New("there are too many files")
 
 // capped is a store whose listing fails when it is longer than that: half of it
-// would look like all.
+// would look like all. What is longer than small asks first.
 type capped struct {
 	storage.Store
-	files int
+	files, small int
+	large        func() error
 }
 
 func (c capped) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
 	return func(yield func(storage.Object, error) bool) {
 		n := 0
 		for obj, err := range c.Store.List(ctx, prefix) {
-			if n++; n > c.files && err == nil {
-				obj, err = storage.Object{}, errTooLarge
+			if n++; err == nil {
+				err = c.allows(n)
 			}
 			if !yield(obj, err) || err != nil {
 				return
 			}
 		}
+	}
+}
+
+// allows says whether the listing may have n files.
+func (c capped) allows(n int) error {
+	switch {
+	case n > c.files:
+		return errTooLarge
+	case n == c.small+1:
+		return c.large()
+	default:
+		return nil
 	}
 }
 

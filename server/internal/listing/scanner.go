@@ -18,6 +18,7 @@ type Scanner struct {
 	ctx   context.Context // ends with Close
 	stop  context.CancelFunc
 	slots chan struct{} // of what users ask for
+	large chan struct{} // of those of them that are large
 	ours  chan struct{} // of what only schedules ask for
 	work  sync.WaitGroup
 	sent  *bodies
@@ -39,9 +40,9 @@ type flights struct {
 
 // An account is somebody who has pipes scanned.
 type account struct {
-	name  string
-	pipes int
-	slots chan struct{}
+	name         string
+	pipes        int
+	slots, large chan struct{}
 }
 
 // A flight is a scan that any number of callers wait for.
@@ -53,6 +54,7 @@ type flight struct {
 
 	users chan struct{}   // closed when a user wants it, and not only a schedule
 	seats []chan struct{} // that it sits in while it runs
+	large bool            // it sits in one of the large ones
 
 	kept    bool               // it goes on whoever still waits
 	waiting int                // for it, of those without whom it ends
@@ -87,7 +89,7 @@ func New(cfg Config) (*Scanner, error) {
 	}
 	s := &Scanner{cfg: cfg.WithDefaults(), pipes: map[string]*flights{}, accounts: map[string]*account{}, last: map[string]outcome{}, damaged: map[string]string{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	s.slots, s.ours = make(chan struct{}, s.cfg.Scans), make(chan struct{}, s.cfg.Scheduled)
+	s.slots, s.large, s.ours = make(chan struct{}, s.cfg.Scans), make(chan struct{}, s.cfg.Large), make(chan struct{}, s.cfg.Scheduled)
 	s.sent = newBodies(s.cfg, s.isWhole)
 	return s, nil
 }
@@ -208,7 +210,7 @@ func (s *Scanner) count(name string) (*account, error) {
 	}
 	of := s.accounts[name]
 	if of == nil {
-		of = &account{name: name, slots: make(chan struct{}, s.cfg.OfOne)}
+		of = &account{name: name, slots: make(chan struct{}, s.cfg.OfOne), large: make(chan struct{}, 1)}
 		s.accounts[name] = of
 	}
 	if of.pipes >= s.cfg.WaitOne {
@@ -233,7 +235,7 @@ func (s *Scanner) finish(id string, f *flights) {
 // another.
 func (s *Scanner) drive(id string, p *flights) {
 	for s.begin(id, p) {
-		view, err := s.safeScan(p.running.ctx, id, p.running.began)
+		view, err := s.safeScan(id, p)
 		s.end(id, p, view, err)
 	}
 }
@@ -249,7 +251,7 @@ func (s *Scanner) begin(id string, p *flights) bool {
 	}
 	f := p.next
 	s.mu.Unlock()
-	f.seats = s.sit(p, f)
+	s.sit(id, p, f)
 	s.mu.Lock()
 	after := p.next.after
 	s.mu.Unlock()
@@ -266,7 +268,7 @@ func (s *Scanner) begin(id string, p *flights) bool {
 // sit waits for the slots of a scan. When the scanner is closed, scans end as they begin,
 // so that there is always one some time. Schedules have slots of their own: however long
 // storages let theirs hang, nobody who asks waits for that.
-func (s *Scanner) sit(p *flights, f *flight) (seats []chan struct{}) {
+func (s *Scanner) sit(id string, p *flights, f *flight) {
 	s.mu.Lock()
 	ours := s.ours
 	if f.ofUser() {
@@ -275,18 +277,49 @@ func (s *Scanner) sit(p *flights, f *flight) (seats []chan struct{}) {
 	s.mu.Unlock()
 	select {
 	case ours <- struct{}{}:
-		return []chan struct{}{ours}
+		f.seats = append(f.seats, ours)
+		return
 	case <-f.users:
 	}
 	s.mu.Lock()
 	of := p.of
 	s.mu.Unlock()
 	if of != nil { // first, so that who waits for himself keeps nobody else waiting
-		of.slots <- struct{}{}
-		seats = append(seats, of.slots)
+		_ = f.take(context.Background(), of.slots)
 	}
-	s.slots <- struct{}{}
-	return append(seats, s.slots)
+	_ = f.take(context.Background(), s.slots)
+	if head, err := s.cfg.Cache.Head(s.ctx, id); err == nil && head.Files > s.cfg.Small {
+		_ = s.sitLarge(context.Background(), p, f)
+	}
+}
+
+// sitLarge waits for the slots of a user's scan that has more than [Config.Small] files. A
+// scan at work learns that on its way.
+func (s *Scanner) sitLarge(ctx context.Context, p *flights, f *flight) error {
+	s.mu.Lock()
+	of := p.of
+	s.mu.Unlock()
+	if f.large || f.seats[0] == s.ours {
+		return nil
+	}
+	f.large = true
+	if of != nil {
+		if err := f.take(ctx, of.large); err != nil {
+			return err
+		}
+	}
+	return f.take(ctx, s.large)
+}
+
+// take waits for a seat.
+func (f *flight) take(ctx context.Context, seat chan struct{}) error {
+	select {
+	case seat <- struct{}{}:
+		f.seats = append(f.seats, seat)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // waitUntil waits until it is later than after by the least that is kept of times: a
@@ -400,14 +433,15 @@ func (s *Scanner) rests(id string, head Record) time.Duration {
 }
 
 // safeScan keeps a driver that panics from taking the server with it.
-func (s *Scanner) safeScan(ctx context.Context, id string, began time.Time) (view string, err error) {
+func (s *Scanner) safeScan(id string, p *flights) (view string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	if err := ctx.Err(); err != nil { // nobody wants it any more
+	f := p.running
+	if err := f.ctx.Err(); err != nil { // nobody wants it any more
 		return "", err
 	}
-	return s.look(ctx, id, began)
+	return s.look(f.ctx, id, f.began, func() error { return s.sitLarge(f.ctx, p, f) })
 }

@@ -38,6 +38,9 @@ type shelf struct {
 	working atomic.Int64
 	most    atomic.Int64
 	take    time.Duration // a scan
+	after   bool          // it takes that after the last file, and not before the first
+	seen    atomic.Int64  // scans that have given all files
+	full    atomic.Int64  // the most of those
 	broken  error         // half-way through a scan
 	openErr error
 	panics  bool
@@ -63,11 +66,8 @@ func (s *shelf) Close() error { return nil }
 func (s *shelf) List(ctx context.Context, prefix string) iter.Seq2[storage.Object, error] {
 	return func(yield func(storage.Object, error) bool) {
 		s.scans.Add(1)
-		now := s.working.Add(1)
+		rise(&s.most, s.working.Add(1))
 		defer s.working.Add(-1)
-		for most := s.most.Load(); now > most && !s.most.CompareAndSwap(most, now); most = s.most.Load() {
-		}
-		n := 0
 		var seen []storage.Object
 		for obj, err := range s.Store.List(ctx, prefix) {
 			if err != nil {
@@ -76,17 +76,11 @@ func (s *shelf) List(ctx context.Context, prefix string) iter.Seq2[storage.Objec
 			}
 			seen = append(seen, obj)
 		}
-		select {
-		case <-time.After(s.take):
-		case <-ctx.Done():
-			yield(storage.Object{}, ctx.Err())
+		if !s.after && !s.work(ctx, yield) {
 			return
 		}
-		if s.panics {
-			panic("CANARY of a driver")
-		}
-		for _, obj := range seen {
-			if n++; s.broken != nil && n > len(seen)/2 {
+		for n, obj := range seen {
+			if s.broken != nil && n >= len(seen)/2 {
 				yield(storage.Object{}, s.broken)
 				return
 			}
@@ -94,6 +88,31 @@ func (s *shelf) List(ctx context.Context, prefix string) iter.Seq2[storage.Objec
 				return
 			}
 		}
+		if s.after {
+			rise(&s.full, s.seen.Add(1))
+			defer s.seen.Add(-1)
+			s.work(ctx, yield)
+		}
+	}
+}
+
+// work takes its time.
+func (s *shelf) work(ctx context.Context, yield func(storage.Object, error) bool) bool {
+	select {
+	case <-time.After(s.take):
+	case <-ctx.Done():
+		yield(storage.Object{}, ctx.Err())
+		return false
+	}
+	if s.panics {
+		panic("CANARY of a driver")
+	}
+	return true
+}
+
+// rise makes the most at least now.
+func rise(most *atomic.Int64, now int64) {
+	for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
 	}
 }
 
@@ -373,6 +392,105 @@ func TestScansOfOneAccount(t *testing.T) {
 		p.ID, p.Account = "later", "greedy"
 		_, err = sc.Files(t.Context(), p, false)
 		require.NoError(t, err, "the account is free again")
+	})
+}
+
+// TestStoragesThatHang: of accounts whose storages let all that they ask for hang, from the
+// beginning or after many names, three keep nobody else waiting, who gets a new listing at
+// once, of a large pipe too.
+func TestStoragesThatHang(t *testing.T) {
+	for _, files := range []int{1, 12} {
+		synctest.Test(t, func(t *testing.T) {
+			hangs, s := newShelf(), newShelf()
+			for i := range files {
+				hangs.put(fmt.Sprint(i), "")
+			}
+			for i := range 12 {
+				s.put(fmt.Sprint(i), "")
+			}
+			hangs.after, hangs.take, s.take = true, time.Hour, time.Second
+			sc := scanner(t, s, listing.Config{Small: 10, Open: func(ctx context.Context, id string) (listing.Source, error) {
+				if strings.HasPrefix(id, "hangs") {
+					return hangs.open(ctx, id)
+				}
+				return s.open(ctx, id)
+			}})
+			var wg sync.WaitGroup
+			ctx, cancel := context.WithCancel(t.Context())
+			defer wg.Wait()
+			defer cancel()
+			hang := func(accounts, pipes int) {
+				for i := range accounts * pipes {
+					p := hangs.pipe(t, time.Hour)
+					p.ID, p.Account = fmt.Sprint("hangs", i), fmt.Sprint("hangs", i%accounts)
+					wg.Go(func() { _, _ = sc.Files(ctx, p, true) })
+				}
+				synctest.Wait()
+			}
+			ask := func(account string) {
+				p, began := s.pipe(t, time.Hour), time.Now()
+				p.Account = account
+				l, err := sc.Files(t.Context(), p, true)
+				require.NoError(t, err)
+				require.Empty(t, l.Stale)
+				require.Len(t, keys(t, l), 12)
+				require.Equal(t, time.Second, time.Since(began).Truncate(time.Millisecond))
+			}
+			hang(2, 10)
+			ask("a third")
+			if files == 1 { // hardly anything in memory
+				hang(7, 2)
+				ask("an eighth")
+			}
+		})
+	}
+}
+
+// TestLargeScans: however many pipes are scanned, few of them have many files at a time, and
+// one of an account. It is known of those that were listed before, and else found out.
+func TestLargeScans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf("a", "b", "c")
+		s.after, s.take = true, time.Second
+		sc, p := scanner(t, s, listing.Config{Small: 2, Large: 2}), s.pipe(t, time.Hour)
+		for _, atWork := range []int64{8, 2} { // two of each account, until it is known
+			s.most.Store(0)
+			var wg sync.WaitGroup
+			began := time.Now()
+			for i := range 12 {
+				p := p
+				p.ID, p.Account = fmt.Sprint(i), fmt.Sprint(i%4)
+				wg.Go(func() {
+					if _, err := sc.Files(t.Context(), p, true); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			p := p
+			p.ID, p.Account = "alone", "0"
+			wg.Go(func() {
+				if _, err := sc.Files(t.Context(), p, true); err != nil {
+					t.Error(err)
+				}
+			})
+			wg.Wait()
+			require.Equal(t, int64(2), s.full.Load())
+			require.Equal(t, atWork, s.most.Load())
+			require.GreaterOrEqual(t, time.Since(began), 7*time.Second, "thirteen, two at a time")
+		}
+		// What has waited too long ends and takes no slot along.
+		s.take = 8 * time.Minute
+		var wg sync.WaitGroup
+		for i := range 3 {
+			p := p
+			p.ID, p.Account = fmt.Sprint("new", i), fmt.Sprint(i)
+			wg.Go(func() { _, _ = sc.Files(t.Context(), p, true) })
+		}
+		wg.Wait()
+		s.take = time.Second
+		l, err := sc.Files(t.Context(), p, true)
+		require.NoError(t, err)
+		require.Empty(t, l.Stale)
 	})
 }
 
