@@ -70,15 +70,7 @@ func TestFaults(t *testing.T) {
 			}
 			require.NoError(t, err)
 			defer conn.Close()
-			if _, err = conn.Write(sent); err == nil {
-				_ = conn.(*net.TCPConn).CloseWrite() // it may be reset already
-			}
-			wait := 10 * time.Second
-			if errors.Is(c.err, os.ErrDeadlineExceeded) {
-				wait = time.Second // on a busy machine the bytes before it take a while
-			}
-			require.NoError(t, conn.SetReadDeadline(time.Now().Add(wait)))
-			got, err := io.ReadAll(conn)
+			got, err := exchange(t, conn.(*net.TCPConn), sent, c.get, errors.Is(c.err, os.ErrDeadlineExceeded))
 			require.ErrorIs(t, err, c.err)
 			if c.get >= 0 {
 				require.Len(t, got, c.get)
@@ -93,6 +85,23 @@ func TestFaults(t *testing.T) {
 	require.EqualValues(t, 13, p.Conns.Load()) // a connection is counted before its fault is done to it
 	require.Positive(t, p.Up.Load())
 	require.Positive(t, p.Down.Load())
+}
+
+// exchange sends data and returns what comes back, and how that ends. What stalls does
+// not: then get bytes are waited for, and nothing after them, for a moment.
+func exchange(t *testing.T, conn *net.TCPConn, data []byte, get int, stalls bool) (got []byte, err error) {
+	t.Helper()
+	_, sendErr := conn.Write(data) // which may be the one to hear of a reset
+	_ = conn.CloseWrite()          // it may be reset already
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
+	if stalls {
+		got = make([]byte, get)
+		_, err = io.ReadFull(conn, got)
+		require.NoError(t, err)
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	}
+	rest, err := io.ReadAll(conn)
+	return append(got, rest...), errors.Join(sendErr, err)
 }
 
 // TestSetCuts: a connection that was made before a fault does not outlive it.
