@@ -1,6 +1,8 @@
 package repo_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -17,8 +19,16 @@ import (
 func TestConformance(t *testing.T) {
 	for engine, empty := range map[string]func(testing.TB) string{"sqlite": dbtest.SQLite, "postgres": dbtest.Postgres} {
 		t.Run(engine, func(t *testing.T) {
+			w := newWorld(t, dbtest.Open(t, empty(t)))
+			users := 0
 			apitest.Run(t, func(t *testing.T) d6tpipe.API {
-				return newWorld(t, dbtest.Open(t, empty(t))).user(t, "me")
+				users++
+				me := fmt.Sprint("me", users)
+				client := w.user(t, me)
+				t.Cleanup(func() { // its names are free for the next
+					require.NoError(t, client.Unregister(context.Background(), me))
+				})
+				return client
 			})
 		})
 	}

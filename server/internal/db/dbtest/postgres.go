@@ -18,6 +18,8 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	"github.com/stretchr/testify/require"
+
+	"github.com/d6t/d6tpipe-go/server/internal/db"
 )
 
 // server is the one PostgreSQL of the test process: each of its own would take
@@ -40,6 +42,9 @@ type postgres struct {
 
 	mu    sync.Mutex
 	count int // of databases so far
+
+	making sync.Mutex
+	made   string // a database with all tables, for copies; "" while there is none
 }
 
 // script runs PostgreSQL until its standard input ends, and removes the folder.
@@ -58,8 +63,25 @@ wait $pid
 rm -rf "$2"
 `
 
-// database creates a database and returns its URL. It goes away with the others.
-func (p *postgres) database(t testing.TB) string {
+// copied is [postgres.database] with all tables: to make them takes longer than to copy
+// those of another one.
+func (p *postgres) copied(t testing.TB) string {
+	t.Helper()
+	p.making.Lock()
+	defer p.making.Unlock()
+	if p.made == "" {
+		name := p.database(t, "")
+		d, err := db.Open(t.Context(), p.url(name))
+		require.NoError(t, err)
+		require.NoError(t, d.Close())
+		p.made = name
+	}
+	return p.database(t, " TEMPLATE "+p.made)
+}
+
+// database creates a database, with more words to say what is in it, and returns its
+// name. It goes away with the others.
+func (p *postgres) database(t testing.TB, like string) string {
 	t.Helper()
 	p.once.Do(func() { p.err = p.start(t) })
 	if errors.Is(p.err, errMissing) {
@@ -70,9 +92,9 @@ func (p *postgres) database(t testing.TB) string {
 	p.count++
 	name := fmt.Sprintf("test%d", p.count)
 	p.mu.Unlock()
-	_, err := p.admin.ExecContext(t.Context(), "CREATE DATABASE "+name)
+	_, err := p.admin.ExecContext(t.Context(), "CREATE DATABASE "+name+like)
 	require.NoError(t, err)
-	return p.url(name)
+	return name
 }
 
 func (p *postgres) url(database string) string {
