@@ -55,6 +55,20 @@ type MirrorSettings struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
+// A MirrorUpdate says what is to change. What is nil stays as it is, whoever changes it
+// meanwhile; the fields are those of [MirrorSettings].
+type MirrorUpdate struct {
+	Source   *string   `json:"source,omitempty"`
+	Target   *string   `json:"target,omitempty"`
+	Schedule *Schedule `json:"schedule,omitempty"` // the whole of it
+	Paused   *bool     `json:"paused,omitempty"`
+	Include  *string   `json:"include,omitempty"`
+	Exclude  *string   `json:"exclude,omitempty"`
+	Merge    *Merge    `json:"merge,omitempty"`
+	Delete   *bool     `json:"delete,omitempty"`
+	Rate     *int64    `json:"rate,omitempty"`
+}
+
 // A MirrorRun is what a run of a server's mirror did, and what not: the [Run.Detail] of
 // its runs. It is there when the run failed, too, as far as it came.
 type MirrorRun struct {
@@ -159,9 +173,16 @@ func (m MirrorSettings) reveal() (json.RawMessage, error) {
 // Mirrors are those that the server runs for the caller; nobody else sees them. To make
 // or change one takes the right to read the source and to write to the target, and on
 // remotes the same right to these, with whose credentials the server copies. Update
-// leaves alone what is false or empty: see [APIClient.PauseMirror], and Replace.
+// leaves alone what is false or empty; [APIClient.UpdateMirror] does not.
 func (c *APIClient) Mirrors() *Collection[MirrorSettings] {
 	return &Collection[MirrorSettings]{c.server, mirrorsPath, "mirror"}
+}
+
+// UpdateMirror changes a mirror. A run that is at work ends, and the next one goes on where
+// it was, with the new settings.
+func (c *APIClient) UpdateMirror(ctx context.Context, name string, u MirrorUpdate) (m MirrorSettings, err error) {
+	defer explain(&err, "update mirror", name)
+	return m, c.patchMirror(ctx, name, u, &m)
 }
 
 // PauseMirror pauses a mirror or lets it go on: nothing is run by its schedule while it
@@ -169,8 +190,15 @@ func (c *APIClient) Mirrors() *Collection[MirrorSettings] {
 // middle of a file.
 func (c *APIClient) PauseMirror(ctx context.Context, name string, paused bool) (m MirrorSettings, err error) {
 	defer explain(&err, "pause mirror", name)
-	body := json.RawMessage(`{"paused":` + strconv.FormatBool(paused) + `}`)
-	return m, c.onMirror(ctx, request{method: http.MethodPatch, body: body}, &m, name)
+	return m, c.patchMirror(ctx, name, MirrorUpdate{Paused: &paused}, &m)
+}
+
+func (c *APIClient) patchMirror(ctx context.Context, name string, u MirrorUpdate, out *MirrorSettings) error {
+	body, err := encodeJSON(u)
+	if err != nil {
+		return err
+	}
+	return c.onMirror(ctx, request{method: http.MethodPatch, body: body}, out, name)
 }
 
 // RunMirror has the server run a mirror now, once, paused or not, and once more afterwards

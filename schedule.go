@@ -109,7 +109,16 @@ func (c *APIClient) Schedule(ctx context.Context, pipe string) (state ScheduleSt
 // the server cannot see, such as those in a folder of somebody's machine.
 func (c *APIClient) SetSchedule(ctx context.Context, pipe string, s Schedule) (state ScheduleState, err error) {
 	defer explain(&err, "set schedule of pipe", pipe)
-	return c.schedule(ctx, http.MethodPut, pipe, &s)
+	return c.schedule(ctx, http.MethodPut, pipe, s)
+}
+
+// PauseSchedule keeps the schedule of a pipe and has nothing scanned, or lets it go on with
+// a scan at once. What else the schedule says stays as it is, whoever changes it meanwhile.
+func (c *APIClient) PauseSchedule(ctx context.Context, pipe string, paused bool) (state ScheduleState, err error) {
+	defer explain(&err, "pause schedule of pipe", pipe)
+	return c.schedule(ctx, http.MethodPatch, pipe, struct {
+		Paused bool `json:"paused"`
+	}{paused})
 }
 
 // DeleteSchedule ends what [APIClient.SetSchedule] began, and forgets its runs. The
@@ -120,7 +129,7 @@ func (c *APIClient) DeleteSchedule(ctx context.Context, pipe string) (err error)
 	return err
 }
 
-func (c *APIClient) schedule(ctx context.Context, method, pipe string, in *Schedule) (state ScheduleState, err error) {
+func (c *APIClient) schedule(ctx context.Context, method, pipe string, in any) (state ScheduleState, err error) {
 	if err := checkName("pipe", pipe); err != nil {
 		return state, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -135,25 +136,25 @@ func (f *mirrorFlags) add(p *program, c *cobra.Command) {
 	c.Flags().Var((*byteRate)(&f.Rate), "rate", "`BYTES` a second at most, such as 500kB or 20MiB (default: no limit)")
 }
 
-// over puts what the command line says over settings. The schedule is one thing.
-func (f *mirrorFlags) over(c *cobra.Command, m *d6tpipe.MirrorSettings) (changed bool) {
-	set := func(name string, put func()) {
-		if c.Flags().Changed(name) {
-			put()
-			changed = true
-		}
+// update is what the command line says is to change. The schedule is one thing.
+func (f *mirrorFlags) update(c *cobra.Command) d6tpipe.MirrorUpdate {
+	u := d6tpipe.MirrorUpdate{
+		Source: said(c, "source", &f.Source), Target: said(c, "target", &f.Target),
+		Include: said(c, "include", &f.Include), Exclude: said(c, "exclude", &f.Exclude),
+		Merge: said(c, "merge", &f.Merge), Delete: said(c, "delete", &f.Delete), Rate: said(c, "rate", &f.Rate),
 	}
-	set("source", func() { m.Source = f.Source })
-	set("target", func() { m.Target = f.Target })
-	set("include", func() { m.Include = f.Include })
-	set("exclude", func() { m.Exclude = f.Exclude })
-	set("merge", func() { m.Merge = f.Merge })
-	set("delete", func() { m.Delete = f.Delete })
 	for _, name := range []string{"every", "cron", "time-zone", "jitter"} {
-		set(name, func() { m.Schedule = f.Schedule })
+		u.Schedule = cmp.Or(u.Schedule, said(c, name, &f.Schedule))
 	}
-	set("rate", func() { m.Rate = f.Rate })
-	return changed
+	return u
+}
+
+// said is the value when its flag is on the command line, and nil else.
+func said[T any](c *cobra.Command, name string, value *T) *T {
+	if c.Flags().Changed(name) {
+		return value
+	}
+	return nil
 }
 
 func newMirrorsCreate(p *program) *cobra.Command {
@@ -171,8 +172,8 @@ for by d6tpipe mirrors run --force.`,
 		Example: `  d6tpipe mirrors create nightly --source vendor --target copies --cron '0 3 * * *' --time-zone Europe/Berlin
   d6tpipe mirrors create feed --source partner --target sales --every 15m --include '*.csv' --rate 20MiB`,
 	}, func(c *cobra.Command, client *d6tpipe.APIClient, name string) error {
-		m := d6tpipe.MirrorSettings{Name: name}
-		f.over(c, &m)
+		m := f.MirrorSettings
+		m.Name = name
 		if m.Source == "" || m.Target == "" {
 			return usage(c, errors.New("name both pipes, with --source and --target"))
 		}
@@ -201,14 +202,12 @@ whole, and --every 0s leaves none. A run that is at work ends, and the next one 
 where it was, with the new settings.`,
 		Example: "  d6tpipe mirrors update nightly --every 6h\n  d6tpipe mirrors update nightly --merge overwrite --delete=false",
 	}, func(c *cobra.Command, client *d6tpipe.APIClient, name string) error {
-		m, err := client.Mirrors().Get(c.Context(), name)
-		if err != nil {
-			return err
-		}
-		if !f.over(c, &m) {
+		u := f.update(c)
+		if u == (d6tpipe.MirrorUpdate{}) {
 			return usage(c, fmt.Errorf("there is nothing to change in %s; say what with flags", safe(name)))
 		}
-		if m, err = client.Mirrors().Replace(c.Context(), m); err != nil {
+		m, err := client.UpdateMirror(c.Context(), name, u)
+		if err != nil {
 			return err
 		}
 		p.say(c, "Mirror %s brings %s to %s, %s.", safe(m.Name), safe(m.Source), safe(m.Target), safe(mirrorWhen(m)))

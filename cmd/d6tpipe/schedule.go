@@ -44,7 +44,8 @@ of the former schedule, and begins with a scan at once. Who administers the pipe
 		if err != nil {
 			return err
 		}
-		return p.setSchedule(c, client, pipe, s)
+		state, err := client.SetSchedule(c.Context(), pipe, s)
+		return p.tellSchedule(c, state, err)
 	})
 	intervalFlag(c, &s.Every, "every", "`time` between two scans, such as 15m, 12h or 7d")
 	c.Flags().StringVar(&s.Cron, "cron", "", "cron `expression`, such as '0 6 * * 1-5'")
@@ -60,13 +61,12 @@ func intervalFlag(c *cobra.Command, into *d6tpipe.Interval, name, help string) {
 	c.Flags().Lookup(name).DefValue = "" // nothing to show
 }
 
-// setSchedule sets a schedule, and tells what it is.
-func (p *program) setSchedule(c *cobra.Command, client *d6tpipe.APIClient, pipe string, s d6tpipe.Schedule) error {
-	state, err := client.SetSchedule(c.Context(), pipe, s)
+// tellSchedule tells what a schedule is now.
+func (p *program) tellSchedule(c *cobra.Command, state d6tpipe.ScheduleState, err error) error {
 	if err != nil {
 		return err
 	}
-	p.say(c, "Pipe %s is scanned %s.", safe(pipe), safe(whenText(state.Schedule)))
+	p.say(c, "Pipe %s is scanned %s.", safe(state.Name), safe(whenText(state.Schedule)))
 	return p.showJSON(c, state)
 }
 
@@ -135,12 +135,8 @@ func newSchedulePause(p *program, paused bool) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		state, err := client.Schedule(c.Context(), pipe)
-		if err != nil {
-			return err
-		}
-		state.Paused = paused
-		return p.setSchedule(c, client, pipe, state.Schedule)
+		state, err := client.PauseSchedule(c.Context(), pipe, paused)
+		return p.tellSchedule(c, state, err)
 	})
 }
 

@@ -56,7 +56,7 @@ func (h *handler) records(w http.ResponseWriter, r *http.Request, path string, r
 func (t target) work(what string, rest []string) (call, error) {
 	switch {
 	case what == "schedule" && len(rest) == 0:
-		return t.record, allow(t.w, t.r, http.MethodGet, http.MethodPut, http.MethodDelete)
+		return t.record, allow(t.w, t.r, http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete)
 	case what != "webhooks" || len(rest) > 0 && !catalog.IsName(rest[0]):
 		return nil, d6tpipe.ErrNotFound
 	case len(rest) == 0:

@@ -40,7 +40,7 @@ func Routes() []Route {
 		Route{get, hook + "deliveries/"}, Route{post, hook + "test/"},
 		Route{get, groups}, Route{post, groups}, Route{get, group}, Route{del, group},
 		Route{get, group + "members/"}, Route{post, group + "members/"},
-		Route{get, pipe + "schedule/"}, Route{put, pipe + "schedule/"}, Route{del, pipe + "schedule/"},
+		Route{get, pipe + "schedule/"}, Route{put, pipe + "schedule/"}, Route{patch, pipe + "schedule/"}, Route{del, pipe + "schedule/"},
 		Route{get, "/v1/api/schedules/"},
 		Route{get, "/v1/api/admin/jobs/"},
 		Route{get, "/v1/api/audit/"},

@@ -43,7 +43,7 @@ type Registration struct {
 // "groups/<organisation>/<team>/members", "audit" (List, and
 // the page is a query with pipe, remote, before and limit), "accounts/<user>/token"
 // (Create), and what a server does by itself: "schedules" (List), "pipes/<name>/schedule"
-// (Get, Replace, Delete), "pipes/<name>/webhooks" with names, and below these "test"
+// (Get, Replace, Update, Delete), "pipes/<name>/webhooks" with names, and below these "test"
 // (Create) and "deliveries" (List, in pages), "mirrors" with names, and below these "runs"
 // (Create, and List in pages), and "admin/jobs" (List, in pages by kind and state).
 type Session interface {

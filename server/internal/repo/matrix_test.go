@@ -105,6 +105,7 @@ var recordRoutes = []struct {
 	{"POST", "webhooks/missing/test/", "", mAdmin, true, "pipes", 404},
 	{"GET", "schedule/", "", mRead, false, "pipes", 404},
 	{"PUT", "schedule/", `{"every":"5"}`, mAdmin, true, "pipes", 400},
+	{"PATCH", "schedule/", `{"paused":true}`, mAdmin, true, "pipes", 404},
 	{"DELETE", "schedule/", "", mAdmin, true, "pipes", 404},
 }
 

@@ -359,36 +359,14 @@ func (s *session) mirrorRuns(ctx context.Context, tx db.Tx, r resource, page str
 	return all, nil
 }
 
-// take reads settings, over others if there are some. Fields of the top level are
-// replaced whole, and what only answers have is left out.
-func (m *mirror) take(in json.RawMessage, over *d6tpipe.MirrorSettings) error {
-	fields := map[string]json.RawMessage{}
+// take reads settings, over others if there are some.
+func (m *mirror) take(in json.RawMessage, over *d6tpipe.MirrorSettings) (err error) {
 	if over != nil {
-		raw, err := json.Marshal(over)
-		if err != nil {
-			return err
-		}
-		if err := json.Unmarshal(raw, &fields); err != nil {
+		if in, err = overlay(over, in); err != nil {
 			return err
 		}
 	}
-	said := map[string]json.RawMessage{}
-	if len(in) > 0 || over == nil {
-		if err := json.Unmarshal(in, &said); err != nil {
-			return fmt.Errorf("%w: a mirror is a JSON object", d6tpipe.ErrInvalid)
-		}
-	}
-	for name, value := range said {
-		fields[name] = value
-		if string(value) == "null" {
-			delete(fields, name)
-		}
-	}
-	raw, err := json.Marshal(fields)
-	if err != nil {
-		return err
-	}
-	if m.settings, err = readMirror(raw); err != nil {
+	if m.settings, err = readMirror(in); err != nil {
 		return err
 	}
 	return m.settings.Validate()

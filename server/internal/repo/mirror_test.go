@@ -79,6 +79,10 @@ func TestMirrors(t *testing.T) {
 		m, err = owner.PauseMirror(t.Context(), "nightly", false)
 		require.NoError(t, err)
 		require.False(t, m.Paused)
+		m, err = owner.UpdateMirror(t.Context(), "nightly", d6tpipe.MirrorUpdate{Delete: new(false), Include: new(""), Rate: new(int64(2 << 20))})
+		require.NoError(t, err)
+		require.Equal(t, d6tpipe.MirrorSettings{Name: "nightly", Source: "vendor", Target: "copies", Schedule: d6tpipe.Schedule{Every: d6tpipe.Interval(time.Hour)},
+			Merge: d6tpipe.MergeKeep, Rate: 2 << 20, Next: m.Next, Running: m.Running}, m)
 		m, err = owner.Mirrors().Replace(t.Context(), d6tpipe.MirrorSettings{Name: "nightly", Source: "vendor", Target: "copies"})
 		require.NoError(t, err)
 		require.False(t, m.Delete, "what is not said is gone")
@@ -119,7 +123,7 @@ func TestMirrors(t *testing.T) {
 		require.ElementsMatch(t, []string{
 			"POST mirrors nightly vendor to copies", "mirror pipes vendor vendor to copies", "mirror pipes copies vendor to copies",
 			"PATCH mirrors nightly vendor to copies", "PATCH mirrors nightly vendor to copies", "run mirrors nightly vendor to copies",
-			"PATCH mirrors nightly vendor to copies", "PUT mirrors nightly vendor to copies", "DELETE mirrors nightly vendor to copies",
+			"PATCH mirrors nightly vendor to copies", "PATCH mirrors nightly vendor to copies", "PUT mirrors nightly vendor to copies", "DELETE mirrors nightly vendor to copies",
 		}, said)
 		require.NoError(t, other.Unregister(t.Context(), "other"), "it has a mirror")
 	})

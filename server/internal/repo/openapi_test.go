@@ -205,6 +205,10 @@ alice DELETE pipes/own/webhooks/$HOOK/
 alice GET pipes/free/schedule/
 alice PUT pipes/free/schedule/ {"every":"15m","jitter":"1m"}
 alice PUT pipes/free/schedule/ {"cron":"0 6 * * 1-5","time_zone":"Europe/Berlin","paused":true}
+alice PATCH pipes/free/schedule/ {"paused":false}
+alice PATCH pipes/free/schedule/ {"every":"5m"}
+bob PATCH pipes/own/schedule/ {"paused":true}
+- PATCH pipes/own/schedule/ {"paused":true}
 alice PUT pipes/free/schedule/ {"every":15}
 alice PUT pipes/free/schedule/ {}
 bob PUT pipes/own/schedule/ {"every":"15m"}
@@ -219,6 +223,7 @@ root GET admin/jobs/
 root GET admin/jobs/?kind=scan&state=failed&limit=10
 root GET admin/jobs/?kind=cleaning
 alice DELETE pipes/free/schedule/
+alice PATCH pipes/free/schedule/ {"paused":true}
 alice DELETE pipes/free/schedule/
 alice POST groups/ {"name":"acme/data"}
 alice POST groups/ {"name":"acme/data"}

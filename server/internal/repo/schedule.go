@@ -16,6 +16,8 @@ import (
 	"github.com/d6t/d6tpipe-go/server/internal/when"
 )
 
+var errNoSchedule = refusal(http.StatusNotFound, "This pipe has no schedule.")
+
 // mostSchedules is how many pipes of one owner are scanned on schedules.
 const mostSchedules = 10_000
 
@@ -28,8 +30,8 @@ func (s *session) schedule(ctx context.Context, tx db.Tx, verb catalog.Verb, r r
 	switch verb {
 	case catalog.Get:
 		return s.scheduleOf(ctx, tx, x)
-	case catalog.Replace:
-		return s.setSchedule(ctx, tx, x, in)
+	case catalog.Replace, catalog.Update:
+		return s.setSchedule(ctx, tx, x, verb, in)
 	case catalog.Delete:
 		return nil, s.removeSchedule(ctx, tx, x)
 	}
@@ -39,7 +41,7 @@ func (s *session) schedule(ctx context.Context, tx db.Tx, verb catalog.Verb, r r
 func (s *session) scheduleOf(ctx context.Context, tx db.Tx, x *row) (json.RawMessage, error) {
 	state, err := jobs.Find(ctx, tx, jobs.Scan, x.id)
 	if errors.Is(err, d6tpipe.ErrNotFound) {
-		return nil, refusal(http.StatusNotFound, "This pipe has no schedule.")
+		return nil, errNoSchedule
 	}
 	if err != nil {
 		return nil, err
@@ -47,8 +49,21 @@ func (s *session) scheduleOf(ctx context.Context, tx db.Tx, x *row) (json.RawMes
 	return json.Marshal(stateOf(x.name, state))
 }
 
-// setSchedule gives a pipe a schedule. What is new begins at once.
-func (s *session) setSchedule(ctx context.Context, tx db.Tx, x *row, in json.RawMessage) (json.RawMessage, error) {
+// setSchedule gives a pipe a schedule, or changes what is named of the one that it has.
+// What is new begins at once.
+func (s *session) setSchedule(ctx context.Context, tx db.Tx, x *row, verb catalog.Verb, in json.RawMessage) (json.RawMessage, error) {
+	was, err := jobs.Find(ctx, tx, jobs.Scan, x.id)
+	isNew := errors.Is(err, d6tpipe.ErrNotFound)
+	switch {
+	case isNew && verb == catalog.Update:
+		return nil, errNoSchedule
+	case err != nil && !isNew:
+		return nil, err
+	case verb == catalog.Update:
+		if in, err = overlay(was.Schedule, in); err != nil {
+			return nil, err
+		}
+	}
 	schedule, err := readSchedule(in)
 	switch {
 	case err != nil:
@@ -56,13 +71,10 @@ func (s *session) setSchedule(ctx context.Context, tx db.Tx, x *row, in json.Raw
 	case schedule.Every == 0 && schedule.Cron == "":
 		return nil, &d6tpipe.FieldError{Field: "every", Reason: "Give the time between two scans, every, or a cron expression, cron."}
 	}
-	if err := s.scannable(ctx, tx, x); err != nil {
-		return nil, err
-	}
-	was, err := jobs.Find(ctx, tx, jobs.Scan, x.id)
-	isNew := errors.Is(err, d6tpipe.ErrNotFound)
-	if err != nil && !isNew {
-		return nil, err
+	if isNew || !schedule.Paused { // to pause asks nothing of the pipe
+		if err := s.scannable(ctx, tx, x); err != nil {
+			return nil, err
+		}
 	}
 	if isNew {
 		if err := s.roomForSchedule(ctx, tx, x.owner); err != nil {

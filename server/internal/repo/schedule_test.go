@@ -84,7 +84,21 @@ func TestSchedule(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, w.clock.Now(), *set.Next)
 
+		set, err = admin.PauseSchedule(t.Context(), "p", true)
+		require.NoError(t, err)
+		require.Equal(t, d6tpipe.ScheduleState{Schedule: paused, Name: "p"}, set, "what else it says stays")
+		w.clock.forward(time.Minute)
+		set, err = admin.PauseSchedule(t.Context(), "p", false)
+		require.NoError(t, err)
+		require.Equal(t, mornings, set.Schedule)
+		require.Equal(t, w.clock.Now(), *set.Next)
+		_, err = reader.PauseSchedule(t.Context(), "p", true)
+		require.ErrorIs(t, err, d6tpipe.ErrPermission)
+
 		require.NoError(t, owner.DeleteSchedule(t.Context(), "p"))
+		_, err = owner.PauseSchedule(t.Context(), "p", true)
+		require.ErrorIs(t, err, d6tpipe.ErrNotFound)
+		require.ErrorContains(t, err, "This pipe has no schedule.")
 		_, err = owner.Schedule(t.Context(), "p")
 		require.ErrorIs(t, err, d6tpipe.ErrNotFound)
 		var noted []string
@@ -95,7 +109,8 @@ func TestSchedule(t *testing.T) {
 			}
 		}
 		require.ElementsMatch(t, []string{
-			"admin: every 15m, jitter 1m", "owner: cron 0 6 * * 1-5 Europe/Berlin, paused", "owner: cron 0 6 * * 1-5 Europe/Berlin", "owner: none",
+			"admin: every 15m, jitter 1m", "owner: cron 0 6 * * 1-5 Europe/Berlin, paused", "owner: cron 0 6 * * 1-5 Europe/Berlin",
+			"admin: cron 0 6 * * 1-5 Europe/Berlin, paused", "admin: cron 0 6 * * 1-5 Europe/Berlin", "owner: none",
 		}, noted)
 	})
 }
@@ -201,8 +216,21 @@ func TestBadSchedules(t *testing.T) {
 		code, _ := put("p", body)
 		require.Equal(t, 400, code, body)
 	}
+	patch := func(body string) (int, string) {
+		got := ask(handler, "PATCH", "/v1/api/pipes/p/schedule/", body, []string{"Token " + string(token)})
+		return got.Code, got.Body.String()
+	}
+	code, _ := patch(`{"every":"5m"}`)
+	require.Equal(t, 404, code, "there is none to change")
 	code, answer := put("p", `{"every":"5m"}`)
 	require.Equal(t, 200, code, answer)
+	for body, field := range map[string]string{`{"cron":"@daily"}`: "cron", `{"every":null}`: "every", `{"jitter":"5m"}`: "jitter", `{"evry":"5m"}`: "evry"} {
+		code, answer := patch(body)
+		require.Equal(t, 400, code, body)
+		require.True(t, strings.HasPrefix(answer, `{"`+field+`":["`), "%s: %s", body, answer)
+	}
+	code, _ = patch(`[]`)
+	require.Equal(t, 400, code)
 	code, again := put("p", answer)
 	require.Equal(t, 200, code, "what a GET says can be sent back: %s", again)
 	require.JSONEq(t, answer, again)
@@ -249,6 +277,10 @@ func TestScheduleOnRemote(t *testing.T) {
 	require.ErrorIs(t, err, d6tpipe.ErrPermission)
 	require.ErrorContains(t, err, "may not read its remote")
 	_, err = owner.SetSchedule(t.Context(), "p", mornings)
+	require.ErrorIs(t, err, d6tpipe.ErrPermission)
+	_, err = owner.PauseSchedule(t.Context(), "p", true)
+	require.NoError(t, err, "it ends what goes wrong")
+	_, err = owner.PauseSchedule(t.Context(), "p", false)
 	require.ErrorIs(t, err, d6tpipe.ErrPermission)
 	require.ErrorIs(t, w.repo.MayBeScanned(t.Context(), "gone"), jobs.ErrGone)
 	require.NoError(t, vendor.Remotes().Delete(t.Context(), "store"))

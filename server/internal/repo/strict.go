@@ -75,6 +75,25 @@ func (f form) names() string {
 	return strings.Join(names, ", ")
 }
 
+// overlay puts the fields that a PATCH names over those that are there: each is replaced
+// whole, and null is none.
+func overlay(there any, in json.RawMessage) (json.RawMessage, error) {
+	raw, err := json.Marshal(there)
+	if err != nil {
+		return nil, err
+	}
+	var fields, said map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return nil, err
+	}
+	if len(in) > 0 && json.Unmarshal(in, &said) != nil {
+		return nil, d6tpipe.ErrInvalid
+	}
+	maps.Copy(fields, said)
+	maps.DeleteFunc(fields, func(_ string, value json.RawMessage) bool { return string(value) == "null" })
+	return json.Marshal(fields)
+}
+
 // A saidSchedule is a schedule within something else, read as [readSchedule] does.
 type saidSchedule d6tpipe.Schedule
 
