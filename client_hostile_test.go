@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -82,11 +83,12 @@ var hostile = map[string]struct {
 		}
 	}, d6tpipe.ErrUnavailable, false},
 	"slow head": {func(ctx context.Context, conn net.Conn) {
-		for _, c := range head {
-			if !idle(ctx, 20*time.Millisecond) {
-				return
+		for i := 0; idle(ctx, 20*time.Millisecond); i++ {
+			c := byte('X')
+			if i < len(head) {
+				c = head[i]
 			}
-			if _, err := io.WriteString(conn, string(c)); err != nil {
+			if _, err := conn.Write([]byte{c}); err != nil {
 				return
 			}
 		}
@@ -138,16 +140,16 @@ func says(text string) func(context.Context, net.Conn) {
 	return func(_ context.Context, conn net.Conn) { _, _ = io.WriteString(conn, text) }
 }
 
-// TestHostileServer: every call ends in time, with the right kind of error, in
-// bounded memory, and says nothing secret.
+// TestHostileServer: every call ends, with the right kind of error, in bounded memory,
+// and says nothing secret. Time ends only those that would not end otherwise.
 func TestHostileServer(t *testing.T) {
 	for name, server := range hostile {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := listen(t, server.talk)
-			limits := quick
-			if server.kind == d6tpipe.ErrTooLarge {
-				limits.Attempt, limits.Call = time.Minute, time.Minute // what counts are the bytes
+			limits := calm
+			if slices.Contains([]string{"slow trickle", "slow head", "silence"}, name) {
+				limits = quick
 			}
 			for call, do := range calls {
 				if server.blank && (call == "delete" || call == "grant") {
@@ -155,11 +157,9 @@ func TestHostileServer(t *testing.T) {
 				}
 				t.Run(call, func(t *testing.T) {
 					t.Parallel()
-					start := time.Now()
-					err := do(t.Context(), dial(t, url, limits))
-					if limits == quick {
-						require.Less(t, time.Since(start), quick.Call+soon)
-					}
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					err := do(ctx, dial(t, url, limits))
 					require.ErrorIs(t, err, server.kind)
 					require.NotErrorIs(t, err, context.DeadlineExceeded)
 					discreet(t, err)
@@ -195,13 +195,13 @@ func unwrap(err error) error {
 	return nil
 }
 
-// soon is a moment on a machine that does much else: a hang takes longer, by far.
-const soon = 5 * time.Second
+// soon is a moment on a machine that does much else: half of what the server asks for.
+const soon = time.Minute
 
 // TestCancel: every call ends right after its context, with that context's error,
 // wherever it is: waiting, reading, or pausing.
 func TestCancel(t *testing.T) {
-	busy := says("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 20\r\nContent-Length: 0\r\n\r\n")
+	busy := says("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n")
 	for name, talk := range map[string]func(context.Context, net.Conn){
 		"silence": hostile["silence"].talk, "slow trickle": hostile["slow trickle"].talk,
 		"slow head": hostile["slow head"].talk, "pause": busy,
@@ -213,7 +213,7 @@ func TestCancel(t *testing.T) {
 			}
 			t.Run(name+"/"+call, func(t *testing.T) {
 				t.Parallel()
-				client := dial(t, url, d6tpipe.Limits{})
+				client := dial(t, url, d6tpipe.Limits{Call: time.Hour, Attempt: 2 * soon, Pause: time.Hour})
 				ctx, cancel := context.WithCancel(t.Context())
 				time.AfterFunc(50*time.Millisecond, cancel)
 				start := time.Now()
@@ -247,8 +247,8 @@ func TestHugeHeader(t *testing.T) {
 			}
 		}
 	})
-	limits := quick
-	limits.Retries, limits.Attempt, limits.Call = -1, time.Minute, time.Minute
+	limits := calm
+	limits.Retries = -1
 	_, err := dial(t, url, limits).Pipes().Get(t.Context(), "a")
 	require.ErrorIs(t, err, d6tpipe.ErrUnavailable)
 	require.Less(t, <-sent, 50_000, "KB of header")

@@ -60,8 +60,12 @@ func holding(t *testing.T, server string, token d6tpipe.Secret) *tokens {
 	return &tokens{held: map[d6tpipe.TokenKey]d6tpipe.Secret{{Profile: "test", Origin: origin}: token}}
 }
 
-// quick are limits that let a test fail within its patience.
-var quick = d6tpipe.Limits{Call: 2 * time.Second, Attempt: 300 * time.Millisecond, Retries: 1, Backoff: time.Millisecond, Answer: 1 << 20}
+// calm are limits in time that nobody reaches who answers, on however slow a machine,
+// and small ones otherwise. quick are for servers that do not answer.
+var (
+	calm  = d6tpipe.Limits{Call: 10 * time.Minute, Attempt: 5 * time.Minute, Retries: 1, Backoff: time.Millisecond, Answer: 1 << 20}
+	quick = d6tpipe.Limits{Call: 2 * time.Second, Attempt: 300 * time.Millisecond, Retries: 1, Backoff: time.Millisecond, Answer: 1 << 20}
+)
 
 // dial returns a client with a token, and with limits.
 func dial(t *testing.T, server string, limits d6tpipe.Limits) *d6tpipe.APIClient {

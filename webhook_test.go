@@ -161,7 +161,7 @@ func TestWebhookCalls(t *testing.T) {
 			_, _ = io.WriteString(w, `{"id":"h1","secret":"whsec_canary","took":"132ms","error":"no","status":500}`)
 		}
 	})
-	c := dial(t, server, quick)
+	c := dial(t, server, calm)
 	hooks, err := c.Webhooks(t.Context(), "p")
 	require.NoError(t, err)
 	require.Len(t, hooks, 2)
