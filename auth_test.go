@@ -226,7 +226,7 @@ func TestPermissionTable(t *testing.T) {
 	require.NoError(t, err)
 
 	past := d6tpipe.DateOf(time.Now().UTC().AddDate(0, 0, -2))
-	today := d6tpipe.DateOf(time.Now().UTC())
+	today := d6tpipe.DateOf(time.Now().UTC().Add(time.Hour)) // or tomorrow, where today is about to end
 	revoke := d6tpipe.Permission{Username: "bob", Role: d6tpipe.RoleRevoke}
 	for _, row := range []struct {
 		name, on     string

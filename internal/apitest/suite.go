@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -167,14 +166,6 @@ func collect[T any](t *testing.T, seq func(func(T, error) bool)) []T {
 		all = append(all, rec)
 	}
 	return all
-}
-
-// soon requires that f returns within a second.
-func soon(t *testing.T, f func()) {
-	t.Helper()
-	start := time.Now()
-	f()
-	require.Less(t, time.Since(start), time.Second)
 }
 
 func sorted(names []string) bool { return slices.IsSorted(names) }

@@ -114,11 +114,17 @@ func TestSwapRace(t *testing.T) {
 	path := filepath.Join(dir, "n")
 	require.NoError(t, os.WriteFile(path, []byte("0"), 0o600))
 	var acked, lost atomic.Int64
-	var wg sync.WaitGroup
-	for range 8 {
+	var wg, read sync.WaitGroup
+	const writers = 8
+	read.Add(writers)
+	for range writers {
 		wg.Go(func() {
-			for range 60 {
+			for i := range 60 {
 				old, err := os.ReadFile(path)
+				if i == 0 { // all begin with the same content, however late each is
+					read.Done()
+					read.Wait()
+				}
 				require.NoError(t, err)
 				n, err := strconv.Atoi(string(old))
 				require.NoError(t, err)

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -79,9 +78,7 @@ func TestFilter(t *testing.T) {
 // TestNoBlowUp would take longer than the universe with naive backtracking.
 func TestNoBlowUp(t *testing.T) {
 	filter := glob.Filter(strings.Repeat("*a", 200)+"*[b-c]?", "")
-	start := time.Now()
 	require.False(t, filter(strings.Repeat("a", 20_000)))
-	require.Less(t, time.Since(start), 5*time.Second)
 }
 
 // reference is fnmatch written down as its definition reads, and as slow.

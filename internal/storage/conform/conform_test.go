@@ -223,7 +223,7 @@ var faults = map[string]struct {
 			if cond.Absent && err == nil || cond.Tag != "" && (err != nil || now.Tag != cond.Tag) {
 				return storage.Object{}, storage.ErrChanged
 			}
-			time.Sleep(10 * time.Millisecond) // the gap in which others come
+			time.Sleep(10 * time.Millisecond) // the gap in which others come: by a clock that waits for them
 			return s.Put(ctx, key, r, size, storage.Cond{})
 		}
 	}},
@@ -379,19 +379,21 @@ var faults = map[string]struct {
 func TestFaults(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
-			store := around(t)
-			before := keys(t, store)
-			broken := &faulty{Store: store}
-			fault.breaks(store, broken)
-			report, err := conform.Run(t.Context(), conform.Remote{Open: open(broken), Dir: scratch}, conform.Options{Timeout: time.Minute})
-			require.NoError(t, err)
-			found := failed(report)
-			require.NotEmpty(t, found[fault.seenBy], "%v", found)
-			t.Log(len(found), found[fault.seenBy])
-			for _, key := range without(keys(t, store), before) {
-				require.Contains(t, report.Left, key, "what is left is told")
-			}
-			require.Empty(t, without(before, keys(t, store)), "and what others have stays")
+			synctest.Test(t, func(t *testing.T) {
+				store := around(t)
+				before := keys(t, store)
+				broken := &faulty{Store: store}
+				fault.breaks(store, broken)
+				report, err := conform.Run(t.Context(), conform.Remote{Open: open(broken), Dir: scratch}, conform.Options{Timeout: time.Minute})
+				require.NoError(t, err)
+				found := failed(report)
+				require.NotEmpty(t, found[fault.seenBy], "%v", found)
+				t.Log(len(found), found[fault.seenBy])
+				for _, key := range without(keys(t, store), before) {
+					require.Contains(t, report.Left, key, "what is left is told")
+				}
+				require.Empty(t, without(before, keys(t, store)), "and what others have stays")
+			})
 		})
 	}
 }
