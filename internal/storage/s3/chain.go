@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -18,7 +19,8 @@ import (
 )
 
 // metadataTimeout is for services that are on the same machine or are not there,
-// identityTimeout for Amazon's own, which is far away.
+// identityTimeout for Amazon's own, which is far away, and for that of a container once it
+// is reached: on a busy machine it takes a while to answer.
 const (
 	metadataTimeout = time.Second
 	identityTimeout = 10 * time.Second
@@ -66,7 +68,8 @@ func findPlace() (*place, error) {
 	case os.Getenv(identityFile) != "":
 		return service(identityTimeout, &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}), nil
 	case os.Getenv(fullURI) != "" || os.Getenv(relativeURI) != "":
-		return service(metadataTimeout, &http.Transport{DisableKeepAlives: true}), nil
+		dial := (&net.Dialer{Timeout: metadataTimeout}).DialContext
+		return service(identityTimeout, &http.Transport{DialContext: dial, DisableKeepAlives: true}), nil
 	case isMachine():
 		return service(metadataTimeout, machine{&http.Transport{DisableKeepAlives: true}}), nil
 	}

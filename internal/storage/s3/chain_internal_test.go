@@ -14,7 +14,7 @@ import (
 )
 
 // A web identity is exchanged at Amazon, over the internet, a container's keys come
-// from next door.
+// from next door, by no proxy.
 func TestPlaces(t *testing.T) {
 	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", identityFile, relativeURI, fullURI} {
 		t.Setenv(name, "")
@@ -22,7 +22,8 @@ func TestPlaces(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv(fullURI, "http://127.0.0.1/")
 	client := clientOf(t)
-	require.Equal(t, metadataTimeout, client.Timeout)
+	require.Equal(t, identityTimeout, client.Timeout)
+	require.NotNil(t, client.Transport.(*http.Transport).DialContext, "that it is not there is found out sooner")
 	require.Nil(t, client.Transport.(*http.Transport).Proxy)
 	t.Setenv(identityFile, "/token")
 	client = clientOf(t)
