@@ -83,10 +83,10 @@ func (j *Jobs) work(ctx context.Context, id string) {
 		return
 	}
 	defer j.Kick() // there is a worker for the next one
-	defer j.mine.free(one.subject())
 	j.metrics.begin(one.Kind)
 	began := time.Now()
 	r := j.attempt(ctx, one)
+	j.mine.free(one.subject()) // before anybody sees its end, and wants it again
 	err = j.finish(ctx, one, r)
 	if err != nil {
 		r.outcome = outcomeCancelled
