@@ -87,8 +87,8 @@ func TestKilledChild(t *testing.T) {
 	select {}
 }
 
-// start starts a child and waits until it works.
-func (c childConfig) start(s *scene) *exec.Cmd {
+// start starts a child and waits until it works. Others work meanwhile.
+func (c childConfig) start(s *history) *exec.Cmd {
 	self, err := os.Executable()
 	require.NoError(s, err)
 	text, err := json.Marshal(c)
@@ -99,6 +99,7 @@ func (c childConfig) start(s *scene) *exec.Cmd {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(s, cmd.Start())
 	s.await("a child is up", func() bool {
+		s.look()
 		content, err := os.ReadFile(c.Diary)
 		return err == nil && strings.Contains("\n"+string(content), fmt.Sprintf("\n%d up\n", cmd.Process.Pid))
 	})
@@ -120,18 +121,18 @@ func TestProofKills(t *testing.T) {
 	dbtest.EachURL(t, func(t *testing.T, url string) {
 		t.Parallel()
 		s := newScene(t, url)
-		c := childConfig{URL: url, Queue: s.queue, Diary: filepath.Join(t.TempDir(), "diary"), Since: time.Now(), Lease: 5 * time.Second}
+		c := childConfig{URL: url, Queue: s.queue, Diary: filepath.Join(t.TempDir(), "diary"), Since: time.Now(), Lease: time.Duration(scaled(15, 5)) * time.Second}
 		h := &history{scene: s, tasks: manyTasks(), runs: map[string]jobs.Run{}}
 		for _, task := range h.tasks {
 			set(t, s.d, task, start)
 		}
 		var children []*exec.Cmd
 		if s.d.Engine() == "postgres" {
-			children = append(children, c.start(s))
+			children = append(children, c.start(h))
 		}
 		over := map[string]int{} // runs that had ended, with the length of the diary then
 		for range scaled(4, 200) {
-			children = append(children, c.start(s))
+			children = append(children, c.start(h))
 			rand.Shuffle(len(children), func(i, j int) { children[i], children[j] = children[j], children[i] })
 			kill(s, children[0])
 			children = children[1:]
