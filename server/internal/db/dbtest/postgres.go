@@ -101,6 +101,9 @@ func (p *postgres) url(database string) string {
 	return "postgres://postgres@/" + database + "?host=" + p.dir
 }
 
+// patience is for how long a cluster may take to start, when all packages start theirs.
+const patience = 3 * time.Minute
+
 // start makes a cluster and waits until it answers.
 func (p *postgres) start(t testing.TB) (err error) {
 	bin, err := binaries()
@@ -126,7 +129,7 @@ func (p *postgres) start(t testing.TB) (err error) {
 	if p.admin, err = sql.Open("pgx", p.url("postgres")); err != nil {
 		return err
 	}
-	for range 600 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if err = p.admin.PingContext(t.Context()); err == nil {
 			return nil
 		}
