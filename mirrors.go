@@ -82,10 +82,10 @@ type MirrorRun struct {
 	Failed   []MirrorFailure `json:"failed,omitempty"`
 	Failures int             `json:"failures,omitempty"`
 	// Stopped says why the run ended before all was done, when nothing failed: the mirror
-	// was paused, for example.
+	// was paused or changed, for example.
 	Stopped string `json:"stopped,omitempty"`
-	// Continues says that the run has let others have their turn after some hours; the next
-	// one goes on where it was.
+	// Continues says that the next run is due at once, and goes on where this one was: it has
+	// let others have their turn after some hours, or the mirror was changed meanwhile.
 	Continues bool `json:"continues,omitempty"`
 	// Cause says why the run did nothing more, where programs may want to know: "conflict"
 	// for [ErrConflict], "refused" for [ErrRefused].

@@ -376,13 +376,38 @@ func TestMirrorPaused(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, m.Next, "nobody has asked for it since")
 	slowly(t, x)
+	changed := newest(t, owner)
 	m, err = owner.Mirrors().Replace(t.Context(), d6tpipe.MirrorSettings{Name: "nightly", Source: "vendor", Target: "copies"}) // without a rate
 	require.NoError(t, err)
 	run, did = waitRun(t, owner, *m.Next)
 	require.Equal(t, d6tpipe.RunDone, run.State, run.Error)
 	require.Empty(t, did.Stopped)
 	require.Equal(t, 1, did.Copied)
+	superseded, did := waitRun(t, owner, changed.Due)
+	require.Equal(t, changed.ID, superseded.ID)
+	require.Equal(t, d6tpipe.RunDone, superseded.State, superseded.Error)
+	require.Contains(t, did.Stopped, "changed meanwhile")
+	require.True(t, did.Continues)
+	slowly(t, x)
 	require.NoError(t, owner.Mirrors().Delete(t.Context(), "nightly"))
+	counts := func(what string) bool {
+		status, text := r.send("GET", "/metrics", "", "")
+		require.Equal(t, 200, status)
+		return strings.Contains(text, what)
+	}
+	require.Eventually(t, func() bool { return counts(`d6tpipe_jobs_running{kind="mirror"} 0`) }, patience, 20*time.Millisecond)
+	require.True(t, counts(`d6tpipe_jobs_total{kind="mirror",outcome="failed"} 0`))
+}
+
+// newest is the run of the mirror that was made last.
+func newest(t *testing.T, owner *d6tpipe.APIClient) d6tpipe.Run {
+	t.Helper()
+	for run, err := range owner.MirrorRuns(t.Context(), "nightly") {
+		require.NoError(t, err)
+		return run
+	}
+	t.Fatal("there is none")
+	return d6tpipe.Run{}
 }
 
 // TestMirrorTurn: a run that takes long ends, and another one goes on.

@@ -65,11 +65,13 @@ func (s *Server) mirror(ctx context.Context, job jobs.Job) (json.RawMessage, err
 		return nil, s.mirrorError(ctx, job, m, err)
 	}
 	done, err := r.run(ctx)
-	if errors.Is(err, errMirrorPaused) { // as somebody wanted
-		done.Stopped, err = errMirrorPaused.Error(), nil
-	}
 	done.Cause = mirror.Cause(err)
-	if errors.Is(err, errMirrorTurn) {
+	switch {
+	case errors.Is(err, errMirrorPaused): // as somebody wanted
+		done.Stopped, err = err.Error(), nil
+	case errors.Is(err, errMirrorChanged), errors.Is(err, errEndMoved): // too, and force was for what it was
+		done.Stopped, done.Continues, err = err.Error(), true, jobs.ErrLater
+	case errors.Is(err, errMirrorTurn):
 		done.Continues = true
 		err = s.later(ctx, job, r.options.Force)
 	}
@@ -94,8 +96,11 @@ func (s *Server) later(ctx context.Context, job jobs.Job, force bool) error {
 // is tried again by that, less often with each failure; of others, what a person has to
 // look at is not.
 func (s *Server) mirrorError(ctx context.Context, job jobs.Job, m repo.Mirror, err error) error {
-	if err == nil || ctx.Err() != nil || errors.Is(err, jobs.ErrLater) {
+	switch {
+	case err == nil, ctx.Err() != nil, errors.Is(err, jobs.ErrLater):
 		return errors.Join(err, ctx.Err())
+	case errors.Is(err, d6tpipe.ErrNotFound) && m.ID == "", errors.Is(err, errMirrorGone):
+		return jobs.ErrGone
 	}
 	var network *net.OpError
 	if errors.As(err, &network) { // which the owner is not told, and all else is: the log has no names of files
@@ -116,7 +121,6 @@ func final(err error) bool {
 	}
 	for _, kind := range []error{
 		d6tpipe.ErrConflict, d6tpipe.ErrRefused, d6tpipe.ErrPermission, d6tpipe.ErrInvalid, d6tpipe.ErrNotFound, d6tpipe.ErrUnsupported,
-		errMirrorChanged, errMirrorGone,
 	} {
 		if errors.Is(err, kind) {
 			return true

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func (w *runWait) look(run d6tpipe.Run, unreachable error) (over bool, err error
 			return true, errors.Join(err, w.tellRun(w.c, run, did))
 		}
 		w.due = run.Due.Add(time.Microsecond)
-		w.say(w.c, "%s so far; it goes on when others had their turn", count(did.Copied, "file"))
+		w.say(w.c, "%s so far; %s", count(did.Copied, "file"), safe(cmp.Or(did.Stopped, "it goes on when others had their turn")))
 	case run.Began == nil && time.Since(w.begun) > patience:
 		w.once("it waits for its turn: other mirrors run, or no server runs mirrors now (serve --mirrors)")
 	}

@@ -63,6 +63,10 @@ func TestMirrorsRunWait(t *testing.T) {
 	if !w.due.After(due) || !strings.Contains(told.String(), "7 files so far") {
 		t.Errorf("it does not wait for the next turn: %s", told.String())
 	}
+	look(false, d6tpipe.Run{Due: w.due, Ended: &ended, State: d6tpipe.RunDone, Detail: []byte(`{"copied":8,"stopped":"it was changed","continues":true}`)}, nil)
+	if !strings.Contains(told.String(), "8 files so far; it was changed") {
+		t.Errorf("why it ends is not told: %s", told.String())
+	}
 	look(true, d6tpipe.Run{Due: w.due, Ended: &ended, State: d6tpipe.RunDone, Detail: []byte(`{"copied":9}`)}, nil)
 	if !strings.Contains(told.String(), "done: 9 files") {
 		t.Errorf("what was done is not told: %s", told.String())
