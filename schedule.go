@@ -106,7 +106,8 @@ func (c *APIClient) Schedule(ctx context.Context, pipe string) (state ScheduleSt
 // changes and its webhooks know of files that came past d6tpipe; who administers the
 // pipe may. The first scan, and that after a change of the schedule, is due at once. The
 // error is [ErrInvalid] for a schedule that cannot be meant, and for a pipe whose files
-// the server cannot see, such as those in a folder of somebody's machine.
+// the server cannot see, such as those in a folder of somebody's machine, or cannot open by
+// the pipe's settings.
 func (c *APIClient) SetSchedule(ctx context.Context, pipe string, s Schedule) (state ScheduleState, err error) {
 	defer explain(&err, "set schedule of pipe", pipe)
 	return c.schedule(ctx, http.MethodPut, pipe, s)

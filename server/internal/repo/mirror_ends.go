@@ -41,7 +41,13 @@ func (s *session) aim(ctx context.Context, tx db.Tx, m *mirror) error {
 		}
 		*e.id = x.id
 	}
-	_, _, err := s.ends(ctx, tx, m)
+	from, to, err := s.ends(ctx, tx, m)
+	if err == nil {
+		err = openable(sourceEnd.field, from)
+	}
+	if err == nil {
+		err = openable(targetEnd.field, to)
+	}
 	return err
 }
 

@@ -191,6 +191,8 @@ func TestMirrorRefusals(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, owner.Grant(t.Context(), "copies", d6tpipe.Permission{Username: "mary", Role: d6tpipe.RoleRead}))
 		require.NoError(t, owner.Grant(t.Context(), "stored", d6tpipe.Permission{Username: "mary", Role: d6tpipe.RoleWrite}))
+		_, err = owner.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "odd", Protocol: d6tpipe.ProtocolS3, Location: "No Bucket"})
+		require.NoError(t, err)
 		base := d6tpipe.MirrorSettings{Name: "m", Source: "vendor", Target: "copies"}
 		with := func(change func(*d6tpipe.MirrorSettings)) d6tpipe.MirrorSettings { m := base; change(&m); return m }
 		for _, c := range []struct {
@@ -203,6 +205,8 @@ func TestMirrorRefusals(t *testing.T) {
 			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Target = "vendor-part" }), d6tpipe.ErrInvalid, "overlap"},
 			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Source, m.Target = "vendor-part", "vendor" }), d6tpipe.ErrInvalid, "overlap"},
 			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Source = "folder" }), d6tpipe.ErrInvalid, "a folder is another one"},
+			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Source = "odd" }), d6tpipe.ErrInvalid, "source: The server cannot open its storage"},
+			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Target = "odd" }), d6tpipe.ErrInvalid, "target: The server cannot open its storage"},
 			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Target = "web" }), d6tpipe.ErrInvalid, "web server"},
 			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Schedule.Cron = "nonsense" }), d6tpipe.ErrInvalid, "schedule.cron"},
 			{owner, with(func(m *d6tpipe.MirrorSettings) { m.Name = "a/b" }), d6tpipe.ErrInvalid, "alphanumeric"},

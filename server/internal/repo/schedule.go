@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 
@@ -72,7 +73,11 @@ func (s *session) setSchedule(ctx context.Context, tx db.Tx, x *row, verb catalo
 		return nil, &d6tpipe.FieldError{Field: "every", Reason: "Give the time between two scans, every, or a cron expression, cron."}
 	}
 	if isNew || !schedule.Paused { // to pause asks nothing of the pipe
-		if err := s.scannable(ctx, tx, x); err != nil {
+		place, err := s.scannable(ctx, tx, x)
+		if err == nil {
+			err = openable("pipe", place)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -149,40 +154,55 @@ func readSchedule(in json.RawMessage) (schedule d6tpipe.Schedule, err error) {
 	return schedule, when.Check(schedule)
 }
 
-// scannable refuses a pipe whose files the server cannot list, or not for its owner's
-// sake.
-func (r *Repo) scannable(ctx context.Context, tx db.Tx, x *row) error {
+// scannable returns where the files of a pipe lie, and refuses one whose files the server
+// cannot list, or not for its owner's sake.
+func (r *Repo) scannable(ctx context.Context, tx db.Tx, x *row) (place Whereabouts, err error) {
 	h := handout{row: x, family: family{}}
 	if err := h.family.add(ctx, tx, x); err != nil {
-		return err
+		return place, err
 	}
 	if err := h.read(); err != nil {
-		return err
+		return place, err
 	}
 	if up := h.family[x.parent]; up != nil && up.kind == catalog.Remotes {
 		owner := &session{Repo: r, user: user{id: x.owner}}
 		has, err := owner.rank(ctx, tx, up.id)
 		if err != nil {
-			return err
+			return place, err
 		}
 		if has < reads {
-			return refusal(http.StatusForbidden, "The owner of this pipe may not read its remote.")
+			return place, refusal(http.StatusForbidden, "The owner of this pipe may not read its remote.")
 		}
 	}
-	place, err := r.whereabouts(ctx, h, d6tpipe.RoleRead)
-	if err == nil {
+	if place, err = r.whereabouts(ctx, h, d6tpipe.RoleRead); err == nil {
 		_, err = listing.View(place.Storage)
 	}
 	var field *d6tpipe.FieldError
 	switch {
 	case errors.As(err, &field) && field.Field == "key":
-		return refusal(http.StatusBadRequest, "The settings of this pipe are encrypted with a key that the server has not got, so it cannot see the files.")
+		return place, refusal(http.StatusBadRequest, "The settings of this pipe are encrypted with a key that the server has not got, so it cannot see the files.")
 	case errors.Is(err, d6tpipe.ErrNotFound):
-		return refusal(http.StatusBadRequest, "The remote or the parent of this pipe is gone.")
+		return place, refusal(http.StatusBadRequest, "The remote or the parent of this pipe is gone.")
 	case errors.Is(err, d6tpipe.ErrUnsupported):
-		return refusal(http.StatusBadRequest, "The server cannot see the files of this pipe: a folder is another one on each machine. Schedules are for pipes on S3, SFTP, FTP, the web, or this server's own storage.")
+		return place, refusal(http.StatusBadRequest, "The server cannot see the files of this pipe: a folder is another one on each machine. Schedules are for pipes on S3, SFTP, FTP, the web, or this server's own storage.")
 	}
-	return err
+	return place, err
+}
+
+// openable refuses users' storage that cannot be opened whatever there is at the other end,
+// since its settings or credentials are none. It connects to nothing. The field is that
+// which named the pipe.
+func openable(field string, w Whereabouts) error {
+	if w.Managed {
+		return nil
+	}
+	store, err := w.Open(d6tpipe.OpenOptions{Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.ErrUnsupported
+	}})
+	if err != nil {
+		return &d6tpipe.FieldError{Field: field, Reason: "The server cannot open its storage: " + err.Error()}
+	}
+	return store.Close()
 }
 
 // MayBeScanned returns nil when the server may list the files of the pipe whose record
@@ -197,7 +217,8 @@ func (r *Repo) MayBeScanned(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		return r.scannable(ctx, tx, x)
+		_, err = r.scannable(ctx, tx, x)
+		return err
 	})
 }
 

@@ -243,6 +243,22 @@ func TestBadSchedules(t *testing.T) {
 	require.Contains(t, answer, "a folder is another one on each machine")
 	require.NotContains(t, answer, "/mnt/data")
 
+	// Nor any there can be none of, whatever answers.
+	for name, p := range map[string]d6tpipe.PipeSettings{
+		"is not the name of a bucket": {Protocol: d6tpipe.ProtocolS3, Location: "No Bucket"},
+		"must be https":               {Protocol: d6tpipe.ProtocolS3, Location: "bucket", Settings: json.RawMessage(`{"endpoint_url":"http://s3.example.com"}`)},
+		"username is required":        {Protocol: d6tpipe.ProtocolSFTP, Location: "sftp.example.com"},
+	} {
+		p.Name = "odd"
+		_, err = owner.Pipes().Create(t.Context(), p)
+		require.NoError(t, err)
+		code, answer = put("odd", `{"every":"5m"}`)
+		require.Equal(t, 400, code, answer)
+		require.True(t, strings.HasPrefix(answer, `{"pipe":["The server cannot open its storage: `), answer)
+		require.Contains(t, answer, name)
+		require.NoError(t, owner.Pipes().Delete(t.Context(), "odd"))
+	}
+
 	// Nor what its owner keeps from it.
 	cfg := owner.Config()
 	cfg.Key = "0123456789abcdef0123456789abcdef"
@@ -260,7 +276,7 @@ func TestBadSchedules(t *testing.T) {
 func TestScheduleOnRemote(t *testing.T) {
 	w := newWorld(t, dbtest.Open(t, dbtest.SQLite(t)))
 	vendor, owner := w.user(t, "vendor"), w.user(t, "owner")
-	_, err := vendor.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "store", Protocol: d6tpipe.ProtocolS3, Location: "b"})
+	_, err := vendor.Remotes().Create(t.Context(), d6tpipe.RemoteSettings{Name: "store", Protocol: d6tpipe.ProtocolS3, Location: "bucket"})
 	require.NoError(t, err)
 	grant := func(role d6tpipe.Role) {
 		require.NoError(t, vendor.GrantRemote(t.Context(), "store", d6tpipe.Permission{Username: "owner", Role: role}))
