@@ -23,6 +23,8 @@ import (
 
 	goftp "goftp.io/server/v2"
 	"goftp.io/server/v2/driver/file"
+
+	"github.com/d6t/d6tpipe-go/internal/freeport"
 )
 
 // A Certificate is that of a server on loopback, with the authority that signed
@@ -104,7 +106,7 @@ const (
 	Password = "a password, secret"
 )
 
-// FTPS starts a server withwithin the process that speaks TLS (AUTH TLS), with a folder
+// FTPS starts a server within the process that speaks TLS (AUTH TLS), with a folder
 // of the test behind it. It has MLSD, and no command that sets a file's time. It
 // cannot do implicit TLS: then it refuses PROT P and sends data in the clear; vsftpd
 // can.
@@ -115,7 +117,7 @@ func FTPS(t testing.TB, c Certificate) *Server {
 		t.Fatal("ftptest:", err)
 	}
 	s := &Server{Dir: t.TempDir()}
-	for range 3 { // another process may take the free port first
+	for range 3 { // as in VSFTPD
 		if s.serve(t, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}) {
 			return s
 		}
@@ -126,7 +128,7 @@ func FTPS(t testing.TB, c Certificate) *Server {
 
 func (s *Server) serve(t testing.TB, config *tls.Config) bool {
 	t.Helper()
-	s.Addr = freePort(t)
+	s.Addr = freeport.Loopback(t)
 	host, port, err := net.SplitHostPort(s.Addr)
 	if err != nil {
 		t.Fatal("ftptest:", err)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/d6t/d6tpipe-go/internal/freeport"
 )
 
 // A Server is a running FTP server. It takes anonymous users unless told otherwise.
@@ -38,7 +40,7 @@ func VSFTPD(t testing.TB, lines ...string) *Server {
 	}
 	s := &Server{Dir: t.TempDir(), User: "ftp"}
 	open(t, s.Dir)
-	for range 3 { // another process may take the free port first
+	for range 3 { // elsewhere than on Linux another process may take the free port first
 		if s.run(t, bin, lines) {
 			return s
 		}
@@ -74,7 +76,7 @@ func (s *Server) Kill() { killAll(s.cmd) }
 
 func (s *Server) run(t testing.TB, bin string, lines []string) bool {
 	t.Helper()
-	host, port, err := net.SplitHostPort(freePort(t))
+	host, port, err := net.SplitHostPort(freeport.Loopback(t))
 	if err != nil {
 		t.Fatal("ftptest:", err)
 	}
@@ -123,7 +125,7 @@ pasv_max_port=32000
 }
 
 func answers(t testing.TB, addr string, ended <-chan struct{}) bool {
-	for range 400 {
+	for range 2400 {
 		if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr); err == nil {
 			return conn.Close() == nil
 		}
@@ -134,14 +136,4 @@ func answers(t testing.TB, addr string, ended <-chan struct{}) bool {
 		}
 	}
 	return false
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal("ftptest:", err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

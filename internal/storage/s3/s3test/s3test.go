@@ -16,6 +16,8 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/d6t/d6tpipe-go/internal/freeport"
 )
 
 // The server, as tools/gateway pins it.
@@ -40,8 +42,8 @@ func Start(t testing.TB) Gateway {
 	t.Helper()
 	bin := binary(t)
 	g := Gateway{AccessKey: "d6tpipe-test", SecretKey: rand.Text(), Region: "us-east-1", Dir: t.TempDir()}
-	for range 3 { // another process may take the free port first
-		addr := freePort(t)
+	for range 3 { // elsewhere than on Linux another process may take the free port first
+		addr := freeport.Loopback(t)
 		if g.run(t, bin, addr) {
 			g.Endpoint = "http://" + addr
 			return g
@@ -89,7 +91,7 @@ func (g Gateway) run(t testing.TB, bin, addr string) bool {
 }
 
 func answers(t testing.TB, addr string, ended <-chan struct{}) bool {
-	for range 400 {
+	for range 1200 {
 		if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr); err == nil {
 			return conn.Close() == nil
 		}
@@ -100,16 +102,6 @@ func answers(t testing.TB, addr string, ended <-chan struct{}) bool {
 		}
 	}
 	return false
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal("s3test:", err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // binary returns the path of the server, built once per machine and version.

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/d6t/d6tpipe-go/internal/freeport"
 )
 
 // A Server is a running sshd. Its data lie in a folder of this machine.
@@ -46,7 +48,7 @@ func Start(t testing.TB, without ...string) *Server {
 	if _, err := os.Stat(bin); err != nil {
 		t.Skip("needs apt package: openssh-server")
 	}
-	for range 3 { // another process may take the free port first
+	for range 3 { // elsewhere than on Linux another process may take the free port first
 		s := configure(t, without)
 		if s.run(t, bin) {
 			return s
@@ -88,7 +90,7 @@ func configure(t testing.TB, without []string) *Server {
 	t.Helper()
 	me, err := user.Current()
 	must(t, err)
-	s := &Server{Host: freePort(t), User: me.Username, Dir: realPath(t, t.TempDir())}
+	s := &Server{Host: freeport.Loopback(t), User: me.Username, Dir: realPath(t, t.TempDir())}
 	run := realPath(t, t.TempDir())
 	hostPEM, hostKey := NewKey(t)
 	userPEM, userKey := NewKey(t)
@@ -145,7 +147,7 @@ func (s *Server) run(t testing.TB, bin string) bool {
 }
 
 func answers(t testing.TB, addr string, ended <-chan struct{}) bool {
-	for range 400 {
+	for range 1200 {
 		if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr); err == nil {
 			return conn.Close() == nil
 		}
@@ -168,14 +170,6 @@ func NewKey(t testing.TB) ([]byte, ssh.Signer) {
 	signer, err := ssh.NewSignerFromKey(key)
 	must(t, err)
 	return pem.EncodeToMemory(block), signer
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	must(t, l.Close())
-	return l.Addr().String()
 }
 
 func realPath(t testing.TB, path string) string {
