@@ -24,10 +24,16 @@ const idleFor = time.Second
 // inBubble runs test with a store that has one connection to script, and no network.
 func inBubble(t *testing.T, script *ftptest.Script, test func(t *testing.T, store *ftp.Store)) {
 	t.Helper()
+	crowdInBubble(t, 1, script, test)
+}
+
+// crowdInBubble is inBubble with several connections.
+func crowdInBubble(t *testing.T, connections int, script *ftptest.Script, test func(t *testing.T, store *ftp.Store)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		dial, stop := script.Pipes()
 		defer stop()
-		store, err := ftp.New(ftp.Options{Host: "ftp.example.com", Connections: 1, Dial: dial})
+		store, err := ftp.New(ftp.Options{Host: "ftp.example.com", Connections: connections, Dial: dial})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, store.Close()) }()
 		test(t, store)

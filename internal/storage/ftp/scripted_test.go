@@ -265,16 +265,17 @@ func TestFewCommands(t *testing.T) {
 	m := newMemory()
 	m.set("/x", "abcd", time.Hour)
 	script := m.script()
-	store := open(t, ftp.Options{Host: script.Start(t).Addr})
-	obj, err := store.Stat(t.Context(), "x")
-	require.NoError(t, err)
-	before := len(script.Commands())
-	for range 3 {
-		storagetest.Get(t, store, obj)
-	}
-	require.Equal(t, strings.Fields(strings.Repeat("EPSV RETR/x MDTM/x ", 3)), strings.Fields(strings.ReplaceAll(strings.Join(script.Commands()[before:], "\n"), " ", "")))
-	_, most := script.Connections()
-	require.LessOrEqual(t, most, 2, "control and data")
+	crowdInBubble(t, 4, script, func(t *testing.T, store *ftp.Store) {
+		obj, err := store.Stat(t.Context(), "x")
+		require.NoError(t, err)
+		before := len(script.Commands())
+		for range 3 {
+			storagetest.Get(t, store, obj)
+		}
+		require.Equal(t, strings.Fields(strings.Repeat("EPSV RETR/x MDTM/x ", 3)), strings.Fields(strings.ReplaceAll(strings.Join(script.Commands()[before:], "\n"), " ", "")))
+		_, most := script.Connections()
+		require.LessOrEqual(t, most, 2, "control and data")
+	})
 }
 
 func TestNoREST(t *testing.T) {
@@ -450,8 +451,7 @@ func TestMovedBack(t *testing.T) {
 				m := newMemory()
 				m.noOver = true
 				m.set("/a", "old", time.Hour)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
+				var cancel func()
 				script := m.script()
 				var count atomic.Int32
 				script.On = func(verb, arg string) string {
@@ -467,10 +467,14 @@ func TestMovedBack(t *testing.T) {
 					}
 					return ftptest.Cut
 				}
-				store := open(t, ftp.Options{Host: script.Start(t).Addr, Connections: 1})
-				_, err := store.Put(ctx, "a", strings.NewReader("newer"), 5, storage.Cond{})
-				require.Error(t, err)
-				require.Equal(t, canceled, errors.Is(err, context.Canceled), "%v", err)
+				inBubble(t, script, func(t *testing.T, store *ftp.Store) { // the time for it is short
+					var ctx context.Context
+					ctx, cancel = context.WithCancel(t.Context())
+					defer cancel()
+					_, err := store.Put(ctx, "a", strings.NewReader("newer"), 5, storage.Cond{})
+					require.Error(t, err)
+					require.Equal(t, canceled, errors.Is(err, context.Canceled), "%v", err)
+				})
 				require.Equal(t, []string{"/a"}, m.names())
 				require.Equal(t, "old", m.get("/a"))
 			})
@@ -589,24 +593,25 @@ func TestTooMany(t *testing.T) {
 			}
 			return m.on(verb, arg)
 		}
-		store := open(t, ftp.Options{Host: script.Start(t).Addr})
-		obj, err := store.Stat(t.Context(), "x")
-		require.NoError(t, err)
-		var group sync.WaitGroup
-		for range 16 {
-			group.Go(func() {
-				for range 5 {
-					r, err := store.Open(t.Context(), obj, 0, -1)
-					if err == nil {
-						err = r.Close()
+		crowdInBubble(t, 16, script, func(t *testing.T, store *ftp.Store) {
+			obj, err := store.Stat(t.Context(), "x")
+			require.NoError(t, err)
+			var group sync.WaitGroup
+			for range 16 {
+				group.Go(func() {
+					for range 5 {
+						r, err := store.Open(t.Context(), obj, 0, -1)
+						if err == nil {
+							err = r.Close()
+						}
+						if err != nil {
+							t.Errorf("%s: %v", answer, err)
+						}
 					}
-					if err != nil {
-						t.Errorf("%s: %v", answer, err)
-					}
-				}
-			})
-		}
-		group.Wait()
+				})
+			}
+			group.Wait()
+		})
 		mu.Lock()
 		require.LessOrEqual(t, logins, 2+16, "it is not asked again and again")
 		mu.Unlock()

@@ -302,7 +302,7 @@ func (c *session) untilClosed() { _, _ = io.Copy(io.Discard, c.conn) }
 
 func (c *session) send(data net.Conn, verb, arg string) {
 	if c.s.Data != nil {
-		_ = data.SetWriteDeadline(time.Now().Add(10 * time.Second))
+		_ = data.SetWriteDeadline(time.Now().Add(time.Minute))
 		_, _ = io.WriteString(data, c.s.Data(verb, arg, c.off)) // who closes early wants no more
 	}
 }
