@@ -112,7 +112,7 @@ func TestTooManyConnections(t *testing.T) {
 	c := client(t, nil)
 	held := api.hold(t, c, s.url+"/v1/api/", 4)
 	for i, conn := range idle { // all gave way
-		require.NoError(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
 		_, err := conn.Read(make([]byte, 1))
 		require.ErrorIs(t, err, io.EOF, "%d", i)
 	}
@@ -144,20 +144,20 @@ func waitFor(t *testing.T, s *running, line string) {
 		w := httptest.NewRecorder()
 		s.Metrics().ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 		return strings.Contains(w.Body.String(), line)
-	}, 5*time.Second, 5*time.Millisecond, line)
+	}, patience, 5*time.Millisecond, line)
 }
 
 // TestSlowHeaders: who sends headers drop by drop is cut off.
 func TestSlowHeaders(t *testing.T) {
 	s := start(t, httpd.Config{API: text("api"), Limits: httpd.Limits{HeaderTime: 300 * time.Millisecond}})
-	c := dial(t, s.addr)
 	begun := time.Now()
+	c := dial(t, s.addr)
 	for i := 0; ; i++ {
 		if _, err := io.WriteString(c, "GET /v1/api/ HTTP/1.1\r\nX: "[min(i, 25):min(i+1, 26)]); err != nil {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
-		require.Less(t, time.Since(begun), 5*time.Second)
+		require.Less(t, time.Since(begun), patience)
 	}
 	require.Greater(t, time.Since(begun), 250*time.Millisecond)
 }
@@ -166,10 +166,10 @@ func TestSlowHeaders(t *testing.T) {
 func TestIdle(t *testing.T) {
 	s := start(t, httpd.Config{API: text("api"), Limits: httpd.Limits{IdleTime: 200 * time.Millisecond}})
 	c := dial(t, s.addr)
+	begun := time.Now()
 	_, err := io.WriteString(c, "GET /v1/api/ HTTP/1.1\r\nHost: x\r\n\r\n")
 	require.NoError(t, err)
-	require.NoError(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
-	begun := time.Now()
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
 	_, err = io.ReadAll(c)
 	require.NoError(t, err)
 	require.Greater(t, time.Since(begun), 150*time.Millisecond)
@@ -201,5 +201,5 @@ func TestGoneClient(t *testing.T) {
 	}()
 	_, err = client(t, nil).Do(r)
 	require.ErrorIs(t, err, context.Canceled)
-	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), `"status":499`) }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), `"status":499`) }, patience, 10*time.Millisecond)
 }

@@ -20,7 +20,7 @@ import (
 // Serve returns when all is over.
 func TestShutdown(t *testing.T) {
 	for _, secure := range []bool{false, true} {
-		api, config := newGate(), httpd.Config{ShutdownTimeout: 10 * time.Second}
+		api, config := newGate(), httpd.Config{ShutdownTimeout: 2 * patience}
 		config.API = api
 		var trust *tls.Config
 		if secure {
@@ -50,7 +50,7 @@ func TestShutdown(t *testing.T) {
 				_ = conn.Close()
 			}
 			return err != nil
-		}, 5*time.Second, 5*time.Millisecond, "new connections are refused")
+		}, patience, 5*time.Millisecond, "new connections are refused")
 		select {
 		case err := <-s.done:
 			t.Fatal("Serve returned while a request ran", err)
@@ -64,22 +64,37 @@ func TestShutdown(t *testing.T) {
 }
 
 // TestDrain: while a balancer learns that it shall look elsewhere, requests are
-// still served.
+// still served. A busy machine may look too late, and gets more time.
 func TestDrain(t *testing.T) {
-	s := start(t, httpd.Config{API: text("api"), DrainTime: 600 * time.Millisecond})
+	for drain := 600 * time.Millisecond; !servesToTheEnd(t, drain); drain *= 4 {
+		require.Less(t, drain, patience/2)
+	}
+}
+
+// servesToTheEnd reports whether a server that drains says so, and answers all the same.
+func servesToTheEnd(t *testing.T, drain time.Duration) bool {
+	t.Helper()
+	s := start(t, httpd.Config{API: text("api"), DrainTime: drain})
 	c := client(t, nil)
 	code, _ := get(t, c, s.url+"/readyz")
 	require.Equal(t, 200, code)
 	s.stop()
-	require.Eventually(t, func() bool {
-		code, body := get(t, c, s.url+"/readyz")
-		return code == 503 && strings.Contains(body, `"stopping":true`)
-	}, 500*time.Millisecond, 5*time.Millisecond)
-	code, _ = get(t, client(t, nil), s.url+"/v1/api/")
-	require.Equal(t, 200, code)
-	code, _ = get(t, c, s.url+"/healthz")
-	require.Equal(t, 200, code, "the process is up")
+	answers := func(c *http.Client, path string, want int, text string) bool {
+		resp, err := c.Get(s.url + path)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		return err == nil && resp.StatusCode == want && strings.Contains(string(body), text)
+	}
+	told := false
+	for len(s.done) == 0 && !told {
+		told = answers(c, "/readyz", 503, `"stopping":true`)
+	}
+	served := told && answers(client(t, nil), "/v1/api/", 200, "api") && answers(c, "/healthz", 200, "") // the process is up
 	require.NoError(t, <-s.done)
+	return served
 }
 
 // TestShutdownCuts what does not end: its connection breaks, so that nobody takes

@@ -40,7 +40,7 @@ func TestCertificateChanges(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond)                   // the files are looked at once a second
 	require.Equal(t, "first", shown(t, s))
 	require.NoError(t, os.WriteFile(p.key, key, 0o600))
-	require.Eventually(t, func() bool { return shown(t, s) == "second" }, 5*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return shown(t, s) == "second" }, patience, 50*time.Millisecond)
 
 	require.NoError(t, os.Remove(p.key))
 	time.Sleep(1100 * time.Millisecond)
@@ -60,7 +60,7 @@ func TestCertificateByLink(t *testing.T) {
 	require.Equal(t, "first", shown(t, s))
 	require.NoError(t, os.Symlink(filepath.Dir(second.cert), link+"2"))
 	require.NoError(t, os.Rename(link+"2", link))
-	require.Eventually(t, func() bool { return shown(t, s) == "second" }, 5*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return shown(t, s) == "second" }, patience, 50*time.Millisecond)
 }
 
 // TestCertificateFaults are told at the start, with the names of the files.
