@@ -411,7 +411,7 @@ func TestWaitForChanges(t *testing.T) {
 					got <- page
 				})
 			}
-			require.Eventually(t, func() bool { return one.waiters.Waiting() == 5 }, time.Minute, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return one.waiters.Waiting() == 5 }, patience, 10*time.Millisecond)
 			by.plant(fmt.Sprintf("file-%d", i), "1")
 			by.scan(t)
 			for range 5 {
@@ -421,7 +421,7 @@ func TestWaitForChanges(t *testing.T) {
 				now.Cursor = page.Cursor
 			}
 			all.Wait()
-			require.Eventually(t, func() bool { return one.waiters.Waiting() == 0 }, time.Minute, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return one.waiters.Waiting() == 0 }, patience, 10*time.Millisecond)
 		}
 	})
 }
@@ -477,7 +477,7 @@ func TestRightsAfterWait(t *testing.T) {
 			_, err := s.ask(t, reader, d6tpipe.FeedOptions{Cursor: now.Cursor, Wait: time.Minute})
 			failed <- err
 		}()
-		require.Eventually(t, func() bool { return s.waiters.Waiting() == 1 }, time.Minute, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return s.waiters.Waiting() == 1 }, patience, 10*time.Millisecond)
 		require.NoError(t, end(reader))
 		s.plant("secret-"+name, "1")
 		s.scan(t)
@@ -515,7 +515,7 @@ func TestCrowdOfWaiters(t *testing.T) {
 			})
 		}
 	}
-	require.Eventually(t, func() bool { return s.waiters.Waiting() == 40 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return s.waiters.Waiting() == 40 }, patience, 10*time.Millisecond)
 	for _, who := range []*d6tpipe.APIClient{mine, nobody} {
 		_, err = s.ask(t, who, wait)
 		require.ErrorIs(t, err, d6tpipe.ErrUnavailable)

@@ -55,7 +55,7 @@ func deliver() error {
 		return err
 	}
 	r := repo.New(repo.Options{DB: d, Keys: keys, Hooks: hook.New(hook.Config{Dial: dial.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, HTTP: true})})
-	j, err := jobs.Open(ctx, jobs.Config{DB: d, Queue: c.Queue, Poll: 20 * time.Millisecond, Lease: time.Second, Pools: map[jobs.Kind]jobs.Pool{jobs.Webhook: r.Delivery(2)}})
+	j, err := jobs.Open(ctx, jobs.Config{DB: d, Queue: c.Queue, Poll: 20 * time.Millisecond, Lease: 3 * time.Second, Pools: map[jobs.Kind]jobs.Pool{jobs.Webhook: r.Delivery(2)}})
 	if err != nil {
 		return err
 	}
