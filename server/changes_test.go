@@ -1,9 +1,9 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"sync"
@@ -19,7 +19,8 @@ import (
 // TestWaitingForChanges: who waits keeps nobody from anything, is told what others push,
 // and is sent away at once when the server ends. Old changes are dropped.
 func TestWaitingForChanges(t *testing.T) {
-	r := &running{t: t, log: &bytes.Buffer{}, config: server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key"), MaxRequests: 1}}
+	r := &running{t: t, log: &safeBuffer{}, config: server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key"), MaxRequests: 1}}
+	r.config.Log = slog.New(slog.NewTextHandler(r.log, nil))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	r.url = "http://" + l.Addr().String()
@@ -50,7 +51,7 @@ func TestWaitingForChanges(t *testing.T) {
 			all.Go(func() {
 				pages[i], errs[i] = hasty.ChangeFeed(t.Context(), "p", d6tpipe.FeedOptions{Cursor: now.Cursor, Wait: time.Minute})
 			})
-			require.Eventually(t, func() bool { return srv.Waiting() == i+1 }, time.Minute, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return srv.Waiting() == i+1 }, patience, 5*time.Millisecond)
 		}
 		return pages, errs, all
 	}
@@ -71,7 +72,8 @@ func TestWaitingForChanges(t *testing.T) {
 	}
 	require.NoError(t, <-done)
 	require.NoError(t, srv.Close())
-	require.NotContains(t, r.log.String(), "requests are cut")
+	require.Contains(t, string(r.log.bytes()), "shutting down")
+	require.NotContains(t, string(r.log.bytes()), "requests are cut")
 
 	r.config.ChangesAge = time.Nanosecond
 	stop := r.run()
@@ -85,5 +87,5 @@ func TestWaitingForChanges(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := again.ChangeFeed(t.Context(), "p", d6tpipe.FeedOptions{Cursor: old})
 		return errors.Is(err, d6tpipe.ErrCursorExpired)
-	}, time.Minute, 20*time.Millisecond, "what is older than the administrator wants is gone")
+	}, patience, 20*time.Millisecond, "what is older than the administrator wants is gone")
 }

@@ -87,7 +87,7 @@ func TestServer(t *testing.T) {
 		w := httptest.NewRecorder()
 		s.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 		return w.Code == http.StatusOK
-	}, 30*time.Second, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 	_, err = server.New(t.Context(), server.Config{Data: t.TempDir(), TLSCert: "only"})
 	require.Error(t, err)
 }

@@ -45,19 +45,24 @@ func TestCrowd(t *testing.T) {
 		crowd.Go(func() { crawl(ctx, p.addr, w.token, i%2 == 0) })
 	}
 	crowded := workFor(t, w, begun*time.Duration(scaled(2, 6))) // longer than headers may take, in full
-	t.Logf("p99 of a list of 50 pipes: %v alone, %v among %d idle and %d slow connections; the server has used %d MiB",
-		quiet.Round(time.Millisecond), crowded.Round(time.Millisecond), len(idle), slow, peakMemory(p)>>20)
-	require.Less(t, crowded, max(500*time.Millisecond, 20*quiet))
+	t.Logf("p%d of a list of 50 pipes: %v alone, %v among %d idle and %d slow connections; the server has used %d MiB",
+		waits, quiet.Round(time.Millisecond), crowded.Round(time.Millisecond), len(idle), slow, peakMemory(p)>>20)
+	require.Less(t, crowded, max(time.Duration(scaled(10_000, 500))*time.Millisecond, 20*quiet))
 	leave()
 	crowd.Wait()
 	for _, c := range idle {
 		_ = c.Close()
 	}
-	require.Eventually(t, func() bool { return openConnections(t, p.url()) < 10 }, 20*time.Second, 50*time.Millisecond, "connections are left")
+	require.Eventually(t, func() bool { return openConnections(t, p.url()) < 10 }, patience, 50*time.Millisecond, "connections are left")
 	p.term()
 }
 
-// workFor lets four clients list and create for a time, and returns the p99 of a list.
+// waits is which percentile of times must be short: nearly all when a proof has the
+// machine for itself. Otherwise it may stand still for a while.
+var waits = scaled(50, 99)
+
+// workFor lets four clients list and create for a time, and returns how long a list
+// takes, as waits says.
 func workFor(t *testing.T, w *writer, d time.Duration) time.Duration {
 	t.Helper()
 	var mu sync.Mutex
@@ -68,7 +73,7 @@ func workFor(t *testing.T, w *writer, d time.Duration) time.Duration {
 		working.Go(func() {
 			err := w.as(w.token, func(c *d6tpipe.APIClient) error {
 				remote := d6tpipe.RemoteSettings{Name: fmt.Sprint("r", i), Protocol: d6tpipe.ProtocolS3, Location: "b"}
-				for time.Now().Before(end) {
+				for more := true; more; more = time.Now().Before(end) {
 					begun := time.Now()
 					if names, err := c.Pipes().Names(t.Context()); err != nil || len(names) != 50 {
 						return fmt.Errorf("%d pipes: %w", len(names), err)
@@ -90,7 +95,7 @@ func workFor(t *testing.T, w *writer, d time.Duration) time.Duration {
 	working.Wait()
 	require.NotEmpty(t, times)
 	slices.Sort(times)
-	return times[len(times)*99/100]
+	return times[len(times)*waits/100]
 }
 
 // idleConnections opens so many connections, or as many as the system lets one process

@@ -235,7 +235,7 @@ func killRounds(t *testing.T, url string, rounds int) (changes int) {
 			}
 			return err
 		})
-		require.Eventually(t, func() bool { return acked.Load() > int64(len(w.writers)) || t.Failed() }, 30*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return acked.Load() > int64(len(w.writers)) || t.Failed() }, patience, time.Millisecond)
 		time.Sleep(rand.N(300 * time.Millisecond))
 		killing.Store(true)
 		p.kill()
@@ -267,7 +267,7 @@ func (w *world) waitForBackends() {
 		n := -1
 		require.NoError(w.t, d.QueryRowContext(w.t.Context(), others).Scan(&n))
 		return n == 0
-	}, 20*time.Second, time.Millisecond)
+	}, patience, time.Millisecond)
 }
 
 // checkDatabase reads all of the database, below the server.

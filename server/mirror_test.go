@@ -31,7 +31,6 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 func quick(c *server.Config) {
 	c.AllowDial = loopback
 	c.CheckMirrors(100 * time.Millisecond)
-	c.LeaseJobs(3 * time.Second)
 }
 
 // A mirrored is a folder on an FTP server, and its pipe, of which a mirror is made.
@@ -266,7 +265,7 @@ func TestMirrorBacksOff(t *testing.T) {
 	}
 	m, err := owner.Mirrors().Get(t.Context(), "nightly")
 	require.NoError(t, err)
-	require.Equal(t, failures, m.Failures)
+	require.GreaterOrEqual(t, m.Failures, failures) // and what the schedule wanted meanwhile
 	require.False(t, m.Next.Before(last.Ended.Add(8*time.Minute)), "next at %s, and it ended at %s", m.Next, last.Ended)
 }
 
@@ -454,7 +453,7 @@ func TestMirrorKilled(t *testing.T) {
 func TestMirrorTakenUp(t *testing.T) {
 	r := startReplicas(t, 1)
 	r.all[0].term()
-	r.config.Quick = true
+	r.config.Quick, r.config.Lease = true, 10*time.Second
 	r.again(t, 0)
 	x, proxy := bigMirror(t, r.all[0].url(), bigSize/4)
 	waitBytes(t, proxy, 10<<20)

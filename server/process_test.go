@@ -35,7 +35,8 @@ type processConfig struct {
 	Listen, Data, Database, Storage, KeyFile string
 	DrainTime                                time.Duration
 	MaxConnections                           int
-	Quick                                    bool // as the function of this name
+	Quick                                    bool          // as the function of this name
+	Lease                                    time.Duration // of jobs; as servers have it for 0
 }
 
 func (c processConfig) server() server.Config {
@@ -43,6 +44,9 @@ func (c processConfig) server() server.Config {
 		DrainTime: c.DrainTime, MaxConnections: c.MaxConnections}
 	if c.Quick {
 		quick(&config)
+	}
+	if c.Lease > 0 {
+		config.LeaseJobs(c.Lease)
 	}
 	return config
 }
@@ -140,7 +144,7 @@ func (p *process) kill() {
 	require.NoError(p.t, p.cmd.Process.Kill())
 	p.ended = true
 	require.Error(p.t, p.cmd.Wait(), "it ended by itself")
-	require.Eventually(p.t, func() bool { return !anyAlive(children) }, 10*time.Second, time.Millisecond, "the storage's process is left behind")
+	require.Eventually(p.t, func() bool { return !anyAlive(children) }, patience, time.Millisecond, "the storage's process is left behind")
 	p.check()
 }
 

@@ -290,7 +290,7 @@ func TestProofReplicas(t *testing.T) {
 		acked, stop := w.load(func(w *writer, c *change) error { return w.insist(t.Context(), c, mayFail) })
 		work := func() { // until all have had their turn
 			until := acked.Load() + int64(len(w.writers))
-			require.Eventually(t, func() bool { return acked.Load() >= until || t.Failed() }, 30*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return acked.Load() >= until || t.Failed() }, patience, time.Millisecond)
 		}
 		work()
 		time.Sleep(mathrand.N(200 * time.Millisecond))

@@ -86,7 +86,7 @@ func (r *running) requireReady(want int) (body string) {
 		status, text := r.send(http.MethodGet, "/readyz", "", "")
 		body = text
 		return status == want
-	}, 10*time.Second, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 	return body
 }
 

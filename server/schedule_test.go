@@ -81,7 +81,7 @@ func (s *scheduled) scan(schedule d6tpipe.Schedule) d6tpipe.ScheduleState {
 	s.t.Helper()
 	was, err := s.client.SetSchedule(s.t.Context(), "p", schedule)
 	require.NoError(s.t, err)
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	for {
 		state, err := s.client.Schedule(ctx, "p")
@@ -171,6 +171,6 @@ func TestScansOfOtherServers(t *testing.T) {
 		require.Eventually(t, func() bool {
 			state, err := c.Schedule(t.Context(), "p")
 			return err == nil && state.Last != nil && state.Last.State == d6tpipe.RunDone
-		}, time.Minute, 20*time.Millisecond)
+		}, patience, 20*time.Millisecond)
 	})
 }

@@ -39,7 +39,7 @@ type bucketWire struct {
 	act  func(http.ResponseWriter, *http.Request) bool // answers in the bucket's place when it returns true
 	over []*http.Request                               // that the bucket has answered
 
-	count func(n int) // is told of bytes of answers; set while nothing moves
+	count func(n int) // is told of bytes of answers
 }
 
 // done is how many requests with a parameter the bucket has answered.
@@ -76,11 +76,11 @@ func newBucketWire(t *testing.T, endpoint string) *bucketWire {
 	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
 		w.seen = append(w.seen, r)
-		act := w.act
+		act, count := w.act, w.count
 		w.mu.Unlock()
 		if act == nil || !act(rw, r) {
-			if w.count != nil {
-				rw = counted{rw, w.count}
+			if count != nil {
+				rw = counted{rw, count}
 			}
 			proxy.ServeHTTP(rw, r)
 			w.mu.Lock()
@@ -91,6 +91,12 @@ func newBucketWire(t *testing.T, endpoint string) *bucketWire {
 	t.Cleanup(s.Close)
 	w.url = s.URL
 	return w
+}
+
+func (w *bucketWire) counts(count func(n int)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.count = count
 }
 
 func (w *bucketWire) set(act func(http.ResponseWriter, *http.Request) bool) {
@@ -247,15 +253,15 @@ func TestSignedURLsCut(t *testing.T) {
 	wire.set(nil)
 	there := r.open(me, "p")
 	require.NoError(t, os.Remove(filepath.Join(there.Dir(), "big.bin")))
-	wire.count = func(n int) {
+	wire.counts(func(n int) {
 		if got.Add(int64(n)) > 30<<20 {
 			cancel()
 		}
-	}
+	})
 	_, err = there.Pull(ctx, d6tpipe.PullOptions{})
 	require.ErrorIs(t, err, context.Canceled)
 	before := got.Load()
-	wire.count = func(n int) { got.Add(int64(n)) }
+	wire.counts(func(n int) { got.Add(int64(n)) })
 	_, err = there.Pull(t.Context(), d6tpipe.PullOptions{})
 	require.NoError(t, err)
 	require.Equal(t, big, read(t, there, "big.bin"))

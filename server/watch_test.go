@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ func (r *running) at(address string) (srv *server.Server, stop func()) {
 		var err error
 		l, err = net.Listen("tcp", address)
 		return err == nil
-	}, time.Minute, 20*time.Millisecond)
+	}, patience, 20*time.Millisecond)
 	srv, err := server.New(context.Background(), r.config)
 	require.NoError(r.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -54,7 +53,7 @@ func (r *running) machine(name string) *d6tpipe.APIClient {
 // TestWatch: a watch is told what others push, without any look at the storage, goes on
 // after the server was away, and ends when its right does.
 func TestWatch(t *testing.T) {
-	r := &running{t: t, log: &bytes.Buffer{}, config: server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key")}}
+	r := &running{t: t, log: &safeBuffer{}, config: server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key")}}
 	_, stop := r.at("127.0.0.1:0")
 	defer func() { stop() }()
 	me, reader := r.user("me"), r.user("reader")
@@ -132,7 +131,7 @@ func TestChangesByFeed(t *testing.T) {
 	if os.Getenv("D6TPIPE_PROOF") != "" {
 		rounds = 600
 	}
-	r := &running{t: t, log: &bytes.Buffer{}, config: server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key"), ListingAge: time.Millisecond}}
+	r := &running{t: t, log: &safeBuffer{}, config: server.Config{Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key"), ListingAge: time.Millisecond}}
 	srv, stop := r.at("127.0.0.1:0")
 	defer stop()
 	random := rand.New(rand.NewPCG(3, 3))
@@ -183,7 +182,7 @@ func TestChangesByFeed(t *testing.T) {
 		require.Eventually(t, func() bool { // the server looks when its last look is too old
 			require.NoError(t, consumers[i].run(t.Context(), 0, d6tpipe.ChangesOptions{Force: true}))
 			return maps.Equal(state, consumers[i].files)
-		}, time.Minute, 20*time.Millisecond)
+		}, patience, 20*time.Millisecond)
 	}
 }
 
