@@ -23,6 +23,9 @@ type ChangesOptions struct {
 	Force bool
 	// Fresh looks at the storage itself, whatever a server knows of it.
 	Fresh bool
+	// Held is called, once, when another loop is the consumer, in this process or another
+	// one, and is waited for; nil tells nobody.
+	Held func()
 }
 
 // A Change is what became of one file of the remote since the consumer has
@@ -74,7 +77,7 @@ const (
 // the remote is empty although files were known the error is [ErrRefused], unless
 // o.Force is set. An error comes last; names that cannot be used are [ErrPartial],
 // after all changes. Loops of one consumer wait for each other, also those of other
-// processes.
+// processes, and o.Held is told.
 func (p *Pipe) Changes(ctx context.Context, o ChangesOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		left := false
@@ -123,7 +126,7 @@ func (o ChangesOptions) options() (transfer.ChangesOptions, error) {
 	if o.Consumer == "" {
 		o.Consumer = "default"
 	}
-	out := transfer.ChangesOptions{Consumer: o.Consumer, Match: glob.Filter(o.Include, o.Exclude), Force: o.Force}
+	out := transfer.ChangesOptions{Consumer: o.Consumer, Match: glob.Filter(o.Include, o.Exclude), Force: o.Force, Held: o.Held}
 	if o.Include != "" || o.Exclude != "" {
 		raw, err := encodeJSON([]string{o.Include, o.Exclude})
 		if err != nil {

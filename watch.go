@@ -53,7 +53,7 @@ const (
 // is told, once as long as they are the same.
 //
 // Changes of one look are sorted by key. Nobody else is the consumer meanwhile: a second
-// loop waits until the first one has ended.
+// loop waits until the first one has ended, and its o.Held is told.
 func (p *Pipe) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		if left, err := p.watch(ctx, o, 1, single(yield)); err != nil && !left {

@@ -35,7 +35,7 @@ is 5; --force believes it.`,
 		if err != nil {
 			return err
 		}
-		o.Include, o.Exclude = f.include, f.exclude
+		o.Include, o.Exclude, o.Held = f.include, f.exclude, p.held(c, name, o.Consumer)
 		n := 0
 		for change, err := range pipe.Changes(c.Context(), o) {
 			if err != nil {
@@ -51,6 +51,13 @@ is 5; --force believes it.`,
 		}
 		return nil
 	})
+}
+
+// held says what is waited for when another process is the consumer.
+func (p *program) held(c *cobra.Command, pipe, consumer string) func() {
+	return func() {
+		p.say(c, "waiting: another watch or changes of %s is the consumer %s; --consumer names another one", safe(pipe), safe(consumer))
+	}
 }
 
 // printChange writes a change at once: it is acknowledged when the next one is asked

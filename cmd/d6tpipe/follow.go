@@ -67,7 +67,7 @@ it is run for them again after a pause; with --once, watch ends with exit code 1
 		case o.Interval <= 0:
 			return usage(c, errors.New("--interval: it must be longer than that"))
 		}
-		o.Include, o.Exclude = f.include, f.exclude
+		o.Include, o.Exclude, o.Held = f.include, f.exclude, p.held(c, name, o.Consumer)
 		o.Trouble = func(err error, again time.Duration) {
 			p.say(c, "again in %s: %s", duration(again), safeLines(message(err)))
 		}

@@ -19,8 +19,23 @@ const poll = 3 * time.Millisecond
 // file systems may not have locks at all, so what must not be lost is written
 // with [Swap] besides.
 func Lock(ctx context.Context, path string) (unlock func() error, err error) {
+	return LockTelling(ctx, path, func() {})
+}
+
+// LockTelling is [Lock] that calls held, once, when somebody else has the lock and is
+// waited for.
+func LockTelling(ctx context.Context, path string, held func()) (unlock func() error, err error) {
 	lock := flock.New(lockName(path), flock.SetPermissions(0o600))
-	if _, err := lock.TryLockContext(ctx, poll); err != nil {
+	err = ctx.Err()
+	taken := false
+	if err == nil {
+		taken, err = lock.TryLock()
+	}
+	if err == nil && !taken {
+		held()
+		_, err = lock.TryLockContext(ctx, poll)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return lock.Unlock, nil

@@ -40,6 +40,8 @@ type ChangesOptions struct {
 	Filter string
 	// Batch is how many changes to tell of at a time, at most; 0 is one.
 	Batch int
+	// Held is called when somebody else is the consumer and is waited for; nil is nobody.
+	Held func()
 }
 
 // Changes yields what is new, modified or gone on the remote since it was

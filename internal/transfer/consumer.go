@@ -49,8 +49,12 @@ type Consumer struct {
 func OpenConsumer(ctx context.Context, state string, opt ChangesOptions) (*Consumer, error) {
 	opt.Batch = max(opt.Batch, 1)
 	c := &Consumer{opt: opt, m: newManifest(filepath.Join(state, "changes-"+opt.Consumer)), last: time.Now()}
+	held := opt.Held
+	if held == nil {
+		held = func() {}
+	}
 	var err error
-	if c.unlock, err = c.m.lock(ctx); err != nil {
+	if c.unlock, err = c.m.lockTelling(ctx, held); err != nil {
 		return nil, err
 	}
 	if err := c.open(); err != nil {

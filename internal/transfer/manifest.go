@@ -68,7 +68,12 @@ func (m *manifest) read(info fs.FileInfo) ([]Entry, error) {
 // lock keeps other processes from changing the folder or the manifest. It dies
 // with the process, so that there is nothing to do when unlocking fails.
 func (m *manifest) lock(ctx context.Context) (unlock func(), err error) {
-	release, err := atomicfile.Lock(ctx, m.path)
+	return m.lockTelling(ctx, func() {})
+}
+
+// lockTelling is lock that calls held when somebody else is waited for.
+func (m *manifest) lockTelling(ctx context.Context, held func()) (unlock func(), err error) {
+	release, err := atomicfile.LockTelling(ctx, m.path, held)
 	if err != nil {
 		return nil, err
 	}
