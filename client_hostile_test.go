@@ -157,7 +157,7 @@ func TestHostileServer(t *testing.T) {
 				}
 				t.Run(call, func(t *testing.T) {
 					t.Parallel()
-					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					ctx, cancel := context.WithTimeout(t.Context(), calm.Attempt)
 					defer cancel()
 					err := do(ctx, dial(t, url, limits))
 					require.ErrorIs(t, err, server.kind)

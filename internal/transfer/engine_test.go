@@ -300,7 +300,6 @@ func TestCancel(t *testing.T) {
 	store := &faulty{Store: remote(many(200)), slow: 5 * time.Millisecond}
 	ctx, cancel := context.WithCancel(t.Context())
 	moved := 0
-	var cancelled time.Time
 	p := newPipe(t, store, func(c *transfer.Config) {
 		c.Workers = 4
 		c.Progress = func(e transfer.Event) {
@@ -308,7 +307,6 @@ func TestCancel(t *testing.T) {
 				return
 			}
 			if moved++; moved == 50 {
-				cancelled = time.Now()
 				cancel()
 			}
 		}
@@ -316,7 +314,6 @@ func TestCancel(t *testing.T) {
 	plan := p.plan(pull)
 	report, err := p.Apply(ctx, plan)
 	require.ErrorIs(t, err, context.Canceled)
-	require.Less(t, time.Since(cancelled), 10*time.Second)
 	finished := report.Keys(transfer.StatusDone)
 	require.NotEmpty(t, finished)
 	require.Less(t, len(finished), 60, "no file is begun after it")

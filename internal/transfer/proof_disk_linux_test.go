@@ -369,6 +369,8 @@ func TestFilesChangeUnderAScan(t *testing.T) {
 			_ = os.RemoveAll(folder)
 		}
 	})
+	defer churn.Wait()
+	defer close(stop)
 	for range rounds(100, 2000) {
 		plan := p.plan(pull)
 		for key, action := range actions(plan) {
@@ -376,8 +378,6 @@ func TestFilesChangeUnderAScan(t *testing.T) {
 			require.Equal(t, transfer.Skip, action)
 		}
 	}
-	close(stop)
-	churn.Wait()
 }
 
 // TestSyncedFileChangesUnderAScan: a file that was synced comes and goes. Each plan is

@@ -164,6 +164,8 @@ func TestScanWhileFilesGo(t *testing.T) {
 			_ = os.Remove(moving)
 		}
 	})
+	defer changer.Wait()
+	defer close(stop)
 	rounds := 40
 	if os.Getenv("D6TPIPE_PROOF") != "" {
 		rounds = 2_000
@@ -182,8 +184,6 @@ func TestScanWhileFilesGo(t *testing.T) {
 			require.Equal(t, 100, n)
 		}
 	}
-	close(stop)
-	changer.Wait()
 }
 
 func lay(t *testing.T, dir, key string) {
