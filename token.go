@@ -1,6 +1,7 @@
 package d6tpipe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,7 +150,9 @@ const (
 // answer, all further calls of the process fail at once.
 func KeyringTokens() TokenStore { return keyringTokens{} }
 
-type keyringTokens struct{}
+type keyringTokens struct {
+	limit time.Duration // of a call; 0 is keyringLimit
+}
 
 // theKeyring belongs to the process, as go-keyring's one connection does, which
 // is not made for several calls at once. Who has waited for it in vain is not to
@@ -159,8 +162,8 @@ var theKeyring struct {
 	hangs atomic.Bool
 }
 
-func (keyringTokens) Token(ctx context.Context, key TokenKey) (Secret, error) {
-	token, err := askKeyring(ctx, "read token", key, func() (string, error) {
+func (k keyringTokens) Token(ctx context.Context, key TokenKey) (Secret, error) {
+	token, err := k.ask(ctx, "read token", key, func() (string, error) {
 		return gokeyring.Get(keyringService, key.String())
 	})
 	if err != nil {
@@ -169,34 +172,35 @@ func (keyringTokens) Token(ctx context.Context, key TokenKey) (Secret, error) {
 	return Secret(token), checkToken("token", key, Secret(token))
 }
 
-func (keyringTokens) SetToken(ctx context.Context, key TokenKey, token Secret) error {
+func (k keyringTokens) SetToken(ctx context.Context, key TokenKey, token Secret) error {
 	if err := checkToken("token", key, token); err != nil {
 		return err
 	}
-	_, err := askKeyring(ctx, "keep token", key, func() (string, error) {
+	_, err := k.ask(ctx, "keep token", key, func() (string, error) {
 		return "", gokeyring.Set(keyringService, key.String(), string(token))
 	})
 	return err
 }
 
-func (keyringTokens) DeleteToken(ctx context.Context, key TokenKey) error {
-	_, err := askKeyring(ctx, "delete token", key, func() (string, error) {
+func (k keyringTokens) DeleteToken(ctx context.Context, key TokenKey) error {
+	_, err := k.ask(ctx, "delete token", key, func() (string, error) {
 		return "", gokeyring.Delete(keyringService, key.String())
 	})
 	return ignoreNotFound(err)
 }
 
-// askKeyring makes one call to the keyring, in time. The keyring's library knows
-// no context: a call that does not come back is left behind.
-func askKeyring(ctx context.Context, op string, key TokenKey, call func() (string, error)) (string, error) {
+// ask makes one call to the keyring, in time. The keyring's library knows no context:
+// a call that does not come back is left behind.
+func (k keyringTokens) ask(ctx context.Context, op string, key TokenKey, call func() (string, error)) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", &Error{Op: op, Name: key.String(), Err: err}
 	}
 	if why := noKeyring(); why != "" {
 		return "", keyringError(op, key, why)
 	}
-	limit := time.NewTimer(keyringLimit)
-	defer limit.Stop()
+	limit := cmp.Or(k.limit, keyringLimit)
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	select {
 	case a := <-inTurn(ctx, call):
 		switch {
@@ -206,11 +210,12 @@ func askKeyring(ctx context.Context, op string, key TokenKey, call func() (strin
 			a.err = keyringError(op, key, "it says: "+a.err.Error())
 		}
 		return a.text, a.err
-	case <-ctx.Done():
-		return "", &Error{Op: op, Name: key.String(), Err: ctx.Err()}
-	case <-limit.C:
+	case <-limited.Done():
+		if err := ctx.Err(); err != nil {
+			return "", &Error{Op: op, Name: key.String(), Err: err}
+		}
 		theKeyring.hangs.Store(true)
-		return "", keyringError(op, key, fmt.Sprintf("it did not answer within %v; it may be waiting to be unlocked", keyringLimit))
+		return "", keyringError(op, key, fmt.Sprintf("it did not answer within %v; it may be waiting to be unlocked", limit))
 	}
 }
 
