@@ -111,5 +111,5 @@ func (l *farLine) carry(to, from *net.TCPConn) {
 		from.Close() // nobody listens any more
 		return
 	}
-	to.CloseWrite() //nolint:errcheck // then it is closed altogether
+	_ = to.CloseWrite() // else it is closed altogether
 }
