@@ -77,6 +77,9 @@ type Run struct {
 type ScanRun struct {
 	Files int   `json:"files"`
 	Bytes int64 `json:"bytes"` // all files together
+	// Refused is how many names there are besides that cannot be used, such as one that
+	// leads out of the folder, or two that some system takes for one.
+	Refused int `json:"refused,omitempty"`
 	// Changed says that the scan has found other files than were known.
 	Changed bool `json:"changed"`
 }

@@ -142,6 +142,8 @@ func TestScheduledScans(t *testing.T) {
 	require.Zero(t, state.Failures)
 	_, keys = s.listing()
 	require.Len(t, keys, 3)
+	s.put("C.csv", "some systems cannot have both")
+	require.Equal(t, d6tpipe.ScanRun{Files: 2, Bytes: 3, Refused: 2, Changed: true}, seen(t, s.scan(every(2*time.Hour))))
 	_, metrics := s.get("/metrics")
 	require.Contains(t, metrics, "\nd6tpipe_jobs_total{")
 }

@@ -30,7 +30,7 @@ func (s *Server) scan(ctx context.Context, job jobs.Job) (json.RawMessage, error
 	if err != nil {
 		return nil, s.told(ctx, job, err)
 	}
-	return json.Marshal(d6tpipe.ScanRun{Files: seen.Files, Bytes: seen.Bytes, Changed: seen.Changed})
+	return json.Marshal(d6tpipe.ScanRun{Files: seen.Files, Bytes: seen.Bytes, Refused: seen.Refused, Changed: seen.Changed})
 }
 
 // told makes of what went wrong what those may hear who use the pipe; the log has the

@@ -231,5 +231,8 @@ func detailText(r d6tpipe.Run) string {
 	if scan.Changed {
 		text += ", changed"
 	}
+	if scan.Refused > 0 {
+		text += ", " + count(scan.Refused, "more name") + " that cannot be used"
+	}
 	return text
 }

@@ -32,11 +32,16 @@ func TestNotices(t *testing.T) {
 	require.NotContains(t, stderr.String(), "\x1b")
 }
 
-// TestRunTexts: what runs of webhooks did is told in words.
+// TestRunTexts: what runs of webhooks and scans did is told in words.
 func TestRunTexts(t *testing.T) {
 	run := func(detail string) string {
 		return runText(d6tpipe.Run{Kind: "webhook", State: d6tpipe.RunDone, Detail: json.RawMessage(detail)})
 	}
+	scan := func(detail string) string {
+		return runText(d6tpipe.Run{Kind: "scan", State: d6tpipe.RunDone, Detail: json.RawMessage(detail)})
+	}
+	require.Equal(t, "1 file, 11 B, changed", scan(`{"files":1,"bytes":11,"changed":true}`))
+	require.Equal(t, "2 files, 11 B, 3 more names that cannot be used", scan(`{"files":2,"bytes":11,"refused":3,"changed":false}`))
 	require.Equal(t, "1 message, 3 changes", run(`{"messages":1,"changes":3}`))
 	at := time.Date(2026, 11, 26, 8, 0, 0, 0, time.UTC)
 	require.Equal(t, "0 messages, 1 change, next attempt "+moment(&at), run(`{"messages":0,"changes":1,"waits":"2026-11-26T08:00:00Z"}`))

@@ -23,7 +23,7 @@ import (
 
 // look scans a pipe and keeps what it saw. The view is "" when the storage could not
 // be opened. It calls large before it has more than Config.Small files in memory.
-func (s *Scanner) look(ctx context.Context, id string, began time.Time, large func() error) (view string, err error) {
+func (s *Scanner) look(ctx context.Context, id string, f *flight, large func() error) (view string, err error) {
 	src, err := s.cfg.Open(ctx, id)
 	if err != nil {
 		return "", fmt.Errorf("open: %w", err)
@@ -40,7 +40,9 @@ func (s *Scanner) look(ctx context.Context, id string, began time.Time, large fu
 	if !l.Complete() {
 		return view, errors.New("the listing is not complete")
 	}
-	return view, s.keep(ctx, id, view, began.UTC().Truncate(time.Microsecond), filtered(l, src.Where.Filters))
+	l = filtered(l, src.Where.Filters)
+	f.refused = len(l.Refused)
+	return view, s.keep(ctx, id, view, f.began.UTC().Truncate(time.Microsecond), l)
 }
 
 // errTooLarge says that a listing is over a limit.

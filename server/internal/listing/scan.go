@@ -6,6 +6,7 @@ import "context"
 type Seen struct {
 	Files   int
 	Bytes   int64
+	Refused int  // names that cannot be used, which are none of Files
 	Changed bool // it is another one than before
 }
 
@@ -51,5 +52,5 @@ func (s *Scanner) Scan(ctx context.Context, id string) (Seen, error) {
 	if err == nil && head.Tag == "" {
 		err = &Failure{reason(errMoved), errMoved}
 	}
-	return Seen{head.Files, head.Bytes, head.Tag != before.Tag}, err
+	return Seen{head.Files, head.Bytes, f.refused, head.Tag != before.Tag}, err
 }

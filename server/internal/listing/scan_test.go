@@ -39,6 +39,9 @@ func TestScan(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEqual(t, first.Tag, second.Tag)
 		require.Equal(t, int64(3), s.scans.Load())
+		s.Store = hostile{s.Store}
+		require.Equal(t, listing.Seen{Files: 3, Bytes: 6, Refused: 4, Changed: true}, scan())
+		require.Equal(t, listing.Seen{Files: 3, Bytes: 6, Refused: 4}, scan(), "they are there still")
 	})
 }
 

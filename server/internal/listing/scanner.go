@@ -52,6 +52,8 @@ type flight struct {
 	done  chan struct{}
 	err   error // set before done is closed
 
+	refused int // names that cannot be used; set before done is closed
+
 	users chan struct{}   // closed when a user wants it, and not only a schedule
 	seats []chan struct{} // that it sits in while it runs
 	large bool            // it sits in one of the large ones
@@ -443,5 +445,5 @@ func (s *Scanner) safeScan(id string, p *flights) (view string, err error) {
 	if err := f.ctx.Err(); err != nil { // nobody wants it any more
 		return "", err
 	}
-	return s.look(f.ctx, id, f.began, func() error { return s.sitLarge(f.ctx, p, f) })
+	return s.look(f.ctx, id, f, func() error { return s.sitLarge(f.ctx, p, f) })
 }
