@@ -31,7 +31,7 @@ func TestFileScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server": startServer, "exits": exits, "local-pipe": pulledPipe, "server-pipe": serverPipe, "random": random, "decodes": decodes, "until": until,
+			"server": startServer, "exits": exits, "local-pipe": pulledPipe, "server-pipe": serverPipe, "random": random, "decodes": decodes, "until": until, "ended": ended,
 		},
 	})
 }
@@ -73,13 +73,26 @@ func serverPipe(ts *testscript.TestScript, _ bool, args []string) {
 // until FILE REGEXP waits until a running program has written something to a file.
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	form := regexp.MustCompile(args[1])
-	for range 3000 {
+	for range mostLooks {
 		if text, _ := os.ReadFile(ts.MkAbs(args[0])); form.Match(text) {
 			return
 		}
 		time.Sleep(20 * time.Millisecond) // another process: there is nothing to wait on
 	}
 	ts.Fatalf("%s never had %s", args[0], form)
+}
+
+// ended FILE waits until nothing is left of the group of processes whose number is in a
+// file. What is dead is there until it is buried.
+func ended(ts *testscript.TestScript, _ bool, args []string) {
+	group := "-" + strings.TrimSpace(ts.ReadFile(args[0]))
+	for range mostLooks {
+		if ts.Exec("sh", "-c", "kill -0 -- "+group) != nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond) // other processes: there is nothing to wait on
+	}
+	ts.Fatalf("%s is still there", group)
 }
 
 func addPipe(ts *testscript.TestScript, api d6tpipe.API, s d6tpipe.PipeSettings) {

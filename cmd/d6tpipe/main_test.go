@@ -107,11 +107,14 @@ func startServer(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
+// mostLooks is how often, each 20 ms, a script looks for what another process must do.
+const mostLooks = 5000
+
 // address NAME REGEXP FILE waits until a running program has written an address
 // to FILE, the first group of the expression, and puts it into a variable.
 func address(ts *testscript.TestScript, _ bool, args []string) {
 	form, file := regexp.MustCompile(args[1]), ts.MkAbs(args[2])
-	for range 500 {
+	for range mostLooks {
 		text, _ := os.ReadFile(file)
 		if found := form.FindSubmatch(text); found != nil {
 			ts.Setenv(args[0], string(found[1]))
@@ -125,7 +128,7 @@ func address(ts *testscript.TestScript, _ bool, args []string) {
 // get URL STATUS TEXT asks for a page, again and again while the server is not ready.
 func get(ts *testscript.TestScript, _ bool, args []string) {
 	resp, body := ask(ts, args[0])
-	for range 500 {
+	for range mostLooks {
 		if resp.StatusCode != http.StatusServiceUnavailable || args[1] == "503" {
 			break
 		}

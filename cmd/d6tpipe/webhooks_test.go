@@ -49,7 +49,7 @@ func receiver(ts *testscript.TestScript, _ bool, args []string) {
 // arrives FILE TEXT SECRET... waits for a request in FILE with a text in its body, which
 // must be signed with all of the secrets.
 func arrives(ts *testscript.TestScript, _ bool, args []string) {
-	for range 1500 {
+	for range mostLooks {
 		in := json.NewDecoder(strings.NewReader(ts.ReadFile(args[0])))
 		for {
 			var r received
@@ -72,7 +72,7 @@ func arrives(ts *testscript.TestScript, _ bool, args []string) {
 
 // waitfor TEXT COMMAND... runs a command until its output has a text.
 func waitFor(ts *testscript.TestScript, _ bool, args []string) {
-	for range 300 {
+	for range 600 {
 		ts.Check(ts.Exec(args[1], args[2:]...))
 		if strings.Contains(ts.ReadFile("stdout"), args[0]) {
 			return
