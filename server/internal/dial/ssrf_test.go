@@ -122,7 +122,7 @@ func options(pairs ...any) json.RawMessage {
 // look opens a storage and lists it, as a scan does.
 func look(t *testing.T, where d6tpipe.Storage, p dial.Policy) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	store, err := where.Open(d6tpipe.OpenOptions{Dial: p.DialContext})
 	if err != nil {
@@ -194,7 +194,7 @@ func TestRedirects(t *testing.T) {
 			for _, user := range []string{"s3", "http"} {
 				require.Error(t, look(t, users[user]("127.0.0.1", port), p))
 			}
-			client := p.Client(time.Second)
+			client := p.Client(time.Minute)
 			resp, err := client.Get(server.URL)
 			require.NoError(t, err)
 			require.Equal(t, status, resp.StatusCode)

@@ -24,6 +24,9 @@ import (
 
 const bucket = "managed"
 
+// patience is how long what must come may take on a busy machine.
+const patience = time.Minute
+
 // A world is an embedded storage behind a server of net/http, as it is in use: other
 // routes beside it.
 type world struct {
@@ -146,7 +149,7 @@ func (w *world) requireNoFile(t testing.TB, key string) {
 
 func (w *world) requireReady(t testing.TB) {
 	t.Helper()
-	require.Eventually(t, func() bool { return w.Healthy(t.Context()) == nil }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return w.Healthy(t.Context()) == nil }, patience, 5*time.Millisecond)
 }
 
 // A logBuffer keeps what was logged.

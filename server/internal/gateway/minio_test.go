@@ -44,7 +44,7 @@ func startMinIO(t testing.TB) gateway.STSConfig {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		return client.MakeBucket(t.Context(), bucket, minio.MakeBucketOptions{}) == nil
-	}, 30*time.Second, 50*time.Millisecond)
+	}, patience, 50*time.Millisecond)
 	return gateway.STSConfig{BucketConfig: gateway.BucketConfig{
 		Endpoint: "http://" + addr, Region: "us-east-1", Bucket: bucket, AccessKey: access, SecretKey: d6tpipe.Secret(secret), Transport: transport,
 	}}
@@ -98,14 +98,14 @@ func TestMinIO(t *testing.T) {
 	})
 	t.Run("deadline", func(t *testing.T) {
 		g := read("alice/x/")
-		g.Expires = time.Now().Add(3 * time.Second)
+		g.Expires = time.Now().Add(10 * time.Second)
 		c := as(g)
 		_, err := get(t, c, "alice/x/notes.txt")
 		require.NoError(t, err)
 		require.Eventually(t, func() bool {
 			_, err := get(t, c, "alice/x/notes.txt")
 			return code(err) == "AccessDenied"
-		}, 20*time.Second, 200*time.Millisecond)
+		}, patience, 200*time.Millisecond)
 	})
 	t.Run("boto3", func(t *testing.T) { boto3(t, s) })
 	t.Run("conformance", func(t *testing.T) { conforms(t, s) })

@@ -240,7 +240,9 @@ func TestRotateUnderLoad(t *testing.T) {
 	}
 	for range proofs(20, 200) {
 		rotate(t, keys)
-		time.Sleep(time.Millisecond) // the more they do, the more could go wrong
+		count := func() int { mu.Lock(); defer mu.Unlock(); return len(sealed) }
+		before := count()
+		require.Eventually(t, func() bool { return count() > before+1 }, time.Minute, time.Millisecond, "they follow")
 	}
 	close(stop)
 	wg.Wait()
