@@ -6,7 +6,7 @@
 #                                   on SQLite and PostgreSQL (apt install postgresql); minutes, most of it to make them
 #   bench/serve.sh schedules        1,000 pipes of 1,000 files that the server scans by itself; about three minutes
 #   bench/serve.sh mirror           a mirror from FTP to managed storage, against a pull from the FTP server alone
-#                                   (apt install vsftpd, as root); a minute
+#                                   (apt install vsftpd, as root); three minutes
 #
 # Settings of the server, from the environment: D6TPIPE_SERVE_DATABASE=postgres://... measures on PostgreSQL, in an empty
 # database. It needs Linux and Go. It ends with 1 when an answer was wrong, and with 3 when a target was missed.
