@@ -25,9 +25,11 @@ var errNoFeed = errors.New("the server has no feed to go by")
 type pipeFeed struct {
 	pipe   *Pipe
 	server feeder
-	// patient waits for a server that cannot be reached just now. Others look at the
-	// storage then.
+	// patient waits for a server that cannot be reached just now, and does without names
+	// that cannot be used. Others look at the storage then.
 	patient bool
+	// refused is how many of those names there were when the server last told.
+	refused int
 }
 
 // feed returns the server's feed of the pipe, nil when there can be none.
@@ -59,8 +61,8 @@ func (f *pipeFeed) Next(ctx context.Context, cursor string, wait time.Duration) 
 }
 
 // page asks for a part of the feed. It is not gone by when the server did not see the
-// storage as it is, or saw names that it cannot tell of, or may not have heard yet of
-// what was pushed from here.
+// storage as it is, or, unless patience is asked for, saw names that it cannot tell of, or
+// may not have heard yet of what was pushed from here.
 func (f *pipeFeed) page(ctx context.Context, o FeedOptions) (ChangePage, error) {
 	if !f.patient {
 		if notes, idle := f.pipe.unsettled(ctx); !idle || len(notes) > 0 {
@@ -71,9 +73,10 @@ func (f *pipeFeed) page(ctx context.Context, o FeedOptions) (ChangePage, error) 
 	switch {
 	case err != nil:
 		return page, f.failed(ctx, err)
-	case page.Stale != "" || page.Refused > 0:
+	case page.Stale != "" || page.Refused > 0 && !f.patient:
 		return page, errNoFeed
 	}
+	f.refused = page.Refused
 	return page, nil
 }
 
@@ -119,6 +122,7 @@ func (f *pipeFeed) start(ctx context.Context, knows bool) (s transfer.Start, err
 		return s, err
 	}
 	s.Match, s.Listing, s.Cursor = matchAll(where.Filters), l.files, page.Cursor
+	f.refused = len(l.files.Refused)
 	return s, nil
 }
 
@@ -133,7 +137,7 @@ func (f *pipeFeed) listing(ctx context.Context, refresh bool) (listingAnswer, er
 		switch {
 		case err != nil:
 			return l, f.failed(ctx, err)
-		case l.stale == "" && len(l.files.Refused) == 0:
+		case l.stale == "" && (f.patient || len(l.files.Refused) == 0):
 			return l, nil
 		case try > 0 || l.again <= 0 || l.again > maxAgain:
 			return l, errNoFeed

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"math/rand/v2"
 	"time"
@@ -50,7 +51,7 @@ const (
 // What does not pass by itself ends it with the error: the pipe is gone, or not the
 // caller's any more ([ErrNotFound], [ErrPermission], [ErrUnauthorized]), or all files are
 // ([ErrRefused], see [ChangesOptions]). Names that cannot be used do not, and o.Trouble
-// is told, once as long as they are the same.
+// is told, once as long as they are the same, or as many where a server tells of them.
 //
 // Changes of one look are sorted by key. Nobody else is the consumer meanwhile: a second
 // loop waits until the first one has ended, and its o.Held is told.
@@ -133,10 +134,19 @@ func (w *watching) round(ctx context.Context, wait time.Duration) (fed bool, err
 			w.left, err = w.begin(ctx, yield)
 		}
 		if !errors.Is(err, errNoFeed) {
-			return true, err
+			return true, w.leftOut(err)
 		}
 	}
 	return false, w.look(ctx, yield)
+}
+
+// leftOut is the error of a round that went by the feed, which goes on without names that
+// cannot be used, and counts them.
+func (w *watching) leftOut(err error) error {
+	if n := w.feed.refused; n > 0 && !w.left && (err == nil || errors.Is(err, transfer.ErrPartial)) {
+		return fmt.Errorf("%w: names of the remote that cannot be used, and are left out: %d", ErrPartial, n)
+	}
+	return err
 }
 
 // begin compares with the server's listing, from which on the feed can be followed.

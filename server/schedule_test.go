@@ -49,6 +49,17 @@ func (s *scheduled) put(key, text string) {
 	require.NoError(s.t, store.Close())
 }
 
+// remove removes one in the same way.
+func (s *scheduled) remove(key string) {
+	s.t.Helper()
+	where, err := s.client.Storage(s.t.Context(), "p", d6tpipe.RoleWrite, false)
+	require.NoError(s.t, err)
+	store, err := where.Open(d6tpipe.OpenOptions{})
+	require.NoError(s.t, err)
+	require.NoError(s.t, store.Remove(s.t.Context(), key))
+	require.NoError(s.t, store.Close())
+}
+
 // get asks for something, and returns the answer with its body.
 func (s *scheduled) get(path string) (*http.Response, string) {
 	s.t.Helper()

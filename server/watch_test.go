@@ -124,6 +124,78 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// TestWatchLeavesNamesOut: names that cannot be used keep nobody from following the feed: the
+// others are told of, no file is gone for them, and that they are there is told once.
+func TestWatchLeavesNamesOut(t *testing.T) {
+	s := newScheduled(t)
+	scans := time.Hour
+	scan := func() {
+		scans += time.Hour // another schedule begins with a scan
+		require.Equal(t, d6tpipe.RunDone, s.scan(every(scans)).Last.State)
+	}
+	handed := func() (n int64) {
+		usage, err := s.client.Analytics(t.Context(), "p")
+		require.NoError(t, err)
+		for _, u := range usage {
+			if u.What == "read" {
+				n += u.Count
+			}
+		}
+		return n
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var watches sync.WaitGroup
+	defer watches.Wait()
+	defer cancel()
+	watch := func(name string) (seen chan string, trouble chan error) {
+		seen, trouble = make(chan string), make(chan error, 100)
+		o := d6tpipe.WatchOptions{Trouble: func(err error, _ time.Duration) { trouble <- err }}
+		o.Consumer = name
+		p := s.open(s.client, "p")
+		watches.Go(func() {
+			for c, err := range p.Watch(ctx, o) {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				select {
+				case seen <- string(c.Kind) + " " + c.Key:
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+		return seen, trouble
+	}
+	partial := func(trouble chan error) {
+		err := <-trouble
+		require.ErrorIs(t, err, d6tpipe.ErrPartial)
+		require.ErrorContains(t, err, "left out: 2")
+	}
+	s.put("a", "1")
+	first, told := watch("first")
+	require.Equal(t, "new a", <-first)
+	s.put("A", "some systems cannot have both")
+	scan()
+	partial(told)
+	second, toldToo := watch("second") // begins with a listing that has such names
+	partial(toldToo)
+	before := handed()
+	s.put("b", "1")
+	scan()
+	require.Equal(t, "new b", <-first)
+	require.Equal(t, "new b", <-second)
+	s.put("c", "1")
+	s.remove("A")
+	scan()
+	require.Equal(t, "new c", <-first, "a is what it was")
+	require.Equal(t, "new a", <-second)
+	require.Equal(t, "new c", <-second)
+	require.Equal(t, before, handed(), "nobody has asked for keys of the storage")
+	require.Empty(t, told)
+	require.Empty(t, toldToo)
+}
+
 // TestChangesByFeed: programs that process changes, on several machines, leave their
 // loops anywhere, while files come and go, and changes of the feed go too early. All of them have seen the latest state of each file at last.
 func TestChangesByFeed(t *testing.T) {

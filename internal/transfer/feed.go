@@ -121,16 +121,21 @@ type Start struct {
 }
 
 // Begin tells of what a feed's own listing has that the consumer does not remember, and
-// follows the feed from there. The listing must not be older than what the consumer was
+// follows the feed from there, without the names of it that are refused, which are an
+// [ErrPartial] at the end. The listing must not be older than what the consumer was
 // told by its own look at the remote. It reports whether the loop was left.
 func (c *Consumer) Begin(ctx context.Context, f Feed, s Start, yield func([]Change) bool) (left bool, err error) {
 	if err := c.forgetPlace(); err != nil {
 		return false, err
 	}
-	if left, err = c.compare(ctx, s.Place, s.Match, s.Listing, yield); left || err != nil {
+	left, err = c.compare(ctx, s.Place, s.Match, s.Listing, yield)
+	if left || err != nil && !errors.Is(err, ErrPartial) {
 		return left, err
 	}
-	return false, c.keepPlace(f.Name(), s.Cursor)
+	if failed := c.keepPlace(f.Name(), s.Cursor); failed != nil {
+		return false, failed
+	}
+	return false, err
 }
 
 // Knows reports whether the consumer has acknowledged anything.
