@@ -254,7 +254,7 @@ func TestHugeHeader(t *testing.T) {
 	require.Less(t, <-sent, 50_000, "KB of header")
 }
 
-// TestHostileMemory: with the limits as they are by default, no answer costs
+// TestHostileMemory: with the limits in size as they are by default, no answer costs
 // more than 64 MiB.
 func TestHostileMemory(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(20)) // what is needed, and not what other tests let lie around
@@ -266,7 +266,7 @@ func TestHostileMemory(t *testing.T) {
 		},
 		"rows": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(rows) },
 	} {
-		client := dial(t, serve(t, h), d6tpipe.Limits{})
+		client := dial(t, serve(t, h), d6tpipe.Limits{Call: calm.Call, Attempt: calm.Attempt})
 		stop, peak := make(chan struct{}), make(chan uint64)
 		var m runtime.MemStats
 		runtime.GC()
