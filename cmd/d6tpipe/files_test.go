@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 
 // TestFileScripts runs the commands on files as people do; see testdata/files.
 func TestFileScripts(t *testing.T) {
-	hearHangUps(t)
+	hear(t, syscall.SIGHUP)
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "files"),
 		Setup: func(e *testscript.Env) error {

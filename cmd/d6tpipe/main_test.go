@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -33,12 +32,12 @@ func TestMain(m *testing.M) {
 // a second later. Scripts see nothing of the environment of the tests.
 const atOnce = "atexit_sleep_ms=0"
 
-// hearHangUps has what the tests start end when its terminal is closed, also when who runs
-// the tests has that ignored, as nohup does: what a process handles, its children do not
-// ignore.
-func hearHangUps(t *testing.T) {
+// hear has what the tests start hear a signal, also when who runs the tests has it ignored,
+// as nohup does with hang-ups and a shell with Ctrl-C in the background: what a process
+// handles, its children do not ignore.
+func hear(t *testing.T, s os.Signal) {
 	heard := make(chan os.Signal, 1)
-	signal.Notify(heard, syscall.SIGHUP)
+	signal.Notify(heard, s)
 	t.Cleanup(func() { signal.Stop(heard) })
 }
 

@@ -398,6 +398,7 @@ func TestRepetitions(t *testing.T) {
 // signal.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
+	hear(t, os.Interrupt)
 	s := newStage(t)
 	s.put("a.csv", 1<<20)
 	if code, _, stderr := s.run("push", "sales"); code != 0 {
