@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -34,24 +35,10 @@ import (
 type bucketWire struct {
 	url string
 
-	mu   sync.Mutex
-	seen []*http.Request
-	act  func(http.ResponseWriter, *http.Request) bool // answers in the bucket's place when it returns true
-	over []*http.Request                               // that the bucket has answered
-
-	count func(n int) // is told of bytes of answers
-}
-
-// done is how many requests with a parameter the bucket has answered.
-func (w *bucketWire) done(parameter string) (n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, r := range w.over {
-		if r.URL.Query().Has(parameter) && r.ContentLength > 1 {
-			n++
-		}
-	}
-	return n
+	mu    sync.Mutex
+	seen  []*http.Request
+	act   func(http.ResponseWriter, *http.Request) bool // answers in the bucket's place when it returns true
+	count func(n int)                                   // is told of bytes of answers
 }
 
 // counted is a writer that tells how much it writes.
@@ -83,9 +70,6 @@ func newBucketWire(t *testing.T, endpoint string) *bucketWire {
 				rw = counted{rw, count}
 			}
 			proxy.ServeHTTP(rw, r)
-			w.mu.Lock()
-			w.over = append(w.over, r)
-			w.mu.Unlock()
 		}
 	}))
 	t.Cleanup(s.Close)
@@ -207,6 +191,16 @@ func TestSignedURLsStore(t *testing.T) {
 	}
 }
 
+// notedParts is how many parts of uploads a pipe remembers to have sent.
+func notedParts(p *d6tpipe.Pipe) (n int) {
+	logs, _ := filepath.Glob(filepath.Join(filepath.Dir(p.Dir()), ".d6tpipe", p.Name(), "uploads", "*")) // the pattern is good
+	for _, log := range logs {
+		text, _ := os.ReadFile(log) // it may be gone
+		n += max(0, bytes.Count(text, []byte("\n"))-1)
+	}
+	return n
+}
+
 // TestSignedURLsCut: what was cut goes on, up and down.
 func TestSignedURLsCut(t *testing.T) {
 	r, _, wire, _ := startURLs(t)
@@ -226,7 +220,7 @@ func TestSignedURLsCut(t *testing.T) {
 			n := len(sent)
 			wire.mu.Unlock()
 			if n == 4 && cut.CompareAndSwap(false, true) {
-				require.Eventually(t, func() bool { return wire.done("partNumber") >= 3 }, time.Minute, 10*time.Millisecond)
+				require.Eventually(t, func() bool { return notedParts(here) >= 3 }, time.Minute, 10*time.Millisecond)
 				body := req.Body // the bucket gets a part of it
 				req.Body = struct {
 					io.Reader
