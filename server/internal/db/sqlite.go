@@ -54,7 +54,7 @@ func sqliteDialect(path string) dialect {
 		beginWrite: func(int) string { return "" },
 		conflict:   isSQLiteConflict,
 		lost:       func(error) bool { return false },
-		prepare:    func(context.Context, *sql.DB) error { return nil },
+		prepare:    useLog, // while nobody else does
 		lock: func(ctx context.Context) (func() error, error) {
 			return atomicfile.Lock(ctx, path)
 		},
@@ -83,13 +83,11 @@ func openSQLite(ctx context.Context, url string, schema schema) (_ *DB, err erro
 		}
 	}()
 	writes.SetMaxOpenConns(1)
-	if err := d.recognise(ctx); err != nil { // before anything in it changes
-		return nil, err
-	}
-	if err := useLog(ctx, writes); err != nil {
-		return nil, err
-	}
-	if err := d.migrate(ctx); err != nil {
+	err = d.run(ctx, func(int) (again bool, err error) { // to turn the log on, SQLite waits for nobody
+		err = d.makeReady(ctx)
+		return d.conflict(err), err
+	})
+	if err != nil {
 		return nil, err
 	}
 	reads, err := sql.Open("sqlite", sqliteDSN(path, "ro"))
@@ -100,6 +98,17 @@ func openSQLite(ctx context.Context, url string, schema schema) (_ *DB, err erro
 	reads.SetMaxIdleConns(max(4, 2*runtime.GOMAXPROCS(0)))
 	d.reads, d.known = reads, newStatements(reads)
 	return d, nil
+}
+
+// makeReady is what happens to a file before it is used.
+func (d *DB) makeReady(ctx context.Context) error {
+	if err := d.recognise(ctx); err != nil { // before anything in it changes
+		return err
+	}
+	if err := d.migrate(ctx); err != nil {
+		return err
+	}
+	return useLog(ctx, d.writes)
 }
 
 // sqlitePath is the file that a URL or a path means.
