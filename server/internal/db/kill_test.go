@@ -135,7 +135,7 @@ func openRaw(t testing.TB, url string) *db.DB {
 func afterKill(t testing.TB, d *db.DB) (numbers [writers]int64) {
 	if d.Engine() == "postgres" { // what was sent to it before the kill may still be at work
 		const others = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'killed'`
-		require.Eventually(t, func() bool { return number(t, d, others) == 0 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return number(t, d, others) == 0 }, time.Minute, time.Millisecond)
 	}
 	require.NoError(t, d.Check(t.Context()))
 	found := map[string]int64{}

@@ -287,12 +287,14 @@ func TestWriteHonoursTheContext(t *testing.T) {
 				return err
 			}
 			for _, d := range []*db.DB{a, b} { // another program, and another goroutine of this one
-				waiting, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-				started := time.Now()
-				err := write(waiting, d, count)
-				cancel()
-				require.ErrorIs(t, err, context.DeadlineExceeded)
-				require.Less(t, time.Since(started), time.Second)
+				stops := func() bool {
+					waiting, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+					defer cancel()
+					started := time.Now()
+					require.ErrorIs(t, write(waiting, d, count), context.DeadlineExceeded)
+					return time.Since(started) < time.Second
+				}
+				require.True(t, stops() || stops() || stops(), "also a machine that stands still now and then does it in time once")
 			}
 			return nil
 		}))
