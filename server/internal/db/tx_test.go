@@ -294,7 +294,9 @@ func TestWriteHonoursTheContext(t *testing.T) {
 					require.ErrorIs(t, write(waiting, d, count), context.DeadlineExceeded)
 					return time.Since(started) < time.Second
 				}
-				require.True(t, stops() || stops() || stops(), "also a machine that stands still now and then does it in time once")
+				for try := 1; !stops(); try++ { // in time once, also where the machine stands still now and then
+					require.Less(t, try, 5)
+				}
 			}
 			return nil
 		}))
