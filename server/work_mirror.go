@@ -96,11 +96,11 @@ func (s *Server) later(ctx context.Context, job jobs.Job, force bool) error {
 // is tried again by that, less often with each failure; of others, what a person has to
 // look at is not.
 func (s *Server) mirrorError(ctx context.Context, job jobs.Job, m repo.Mirror, err error) error {
-	switch {
-	case err == nil, ctx.Err() != nil, errors.Is(err, jobs.ErrLater):
+	if err == nil || ctx.Err() != nil || errors.Is(err, jobs.ErrLater) {
 		return errors.Join(err, ctx.Err())
-	case errors.Is(err, d6tpipe.ErrNotFound) && m.ID == "", errors.Is(err, errMirrorGone):
-		return jobs.ErrGone
+	}
+	if now, gone := s.repo.Mirror(ctx, job.Subject); errors.Is(gone, d6tpipe.ErrNotFound) && now.ID == "" {
+		return jobs.ErrGone // whatever it is that a run without its mirror fails at
 	}
 	var network *net.OpError
 	if errors.As(err, &network) { // which the owner is not told, and all else is: the log has no names of files
