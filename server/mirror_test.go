@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -329,10 +332,24 @@ func slowly(t *testing.T, x *mirrored) {
 	require.Eventually(t, func() bool {
 		for run, err := range x.owner.MirrorRuns(t.Context(), "nightly") {
 			require.NoError(t, err)
-			return run.State == d6tpipe.RunRunning
+			return run.State == d6tpipe.RunRunning && x.connected()
 		}
 		return false
 	}, patience, 20*time.Millisecond)
+}
+
+// connected reports whether somebody is connected to the FTP server: then a run has begun
+// by what its mirror was, and does not look it up for the first time.
+func (x *mirrored) connected() bool {
+	x.t.Helper()
+	_, port, err := net.SplitHostPort(x.server.Addr)
+	require.NoError(x.t, err)
+	n, err := strconv.Atoi(port)
+	require.NoError(x.t, err)
+	table, err := os.ReadFile("/proc/net/tcp")
+	require.NoError(x.t, err)
+	const established = "01"
+	return regexp.MustCompile(fmt.Sprintf(`(?m)^ *\d+: [0-9A-F]{8}:%04X [0-9A-F:]+ %s `, n, established)).Match(table)
 }
 
 // TestMirrorRevoked: a run ends when its owner may not do it any more.
