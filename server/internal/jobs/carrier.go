@@ -115,7 +115,8 @@ func (c *riverCarrier[T]) stop() error { return c.client.StopAndCancel(context.B
 func (c *riverCarrier[T]) close() error { return c.release() }
 
 // quiet is a log for river: what it tells of its daily life is for those who look for
-// faults, and so is a complaint that was made a short time ago.
+// faults, and so is a complaint that was made a short time ago. None is more than a
+// warning: what river does not bring, it is given again.
 func quiet(log *slog.Logger) *slog.Logger {
 	return slog.New(quieter{log.Handler(), &complaints{last: map[string]time.Time{}}})
 }
@@ -151,7 +152,7 @@ func (q quieter) lower(level slog.Level) slog.Level {
 	if level < slog.LevelWarn {
 		return slog.LevelDebug
 	}
-	return level
+	return slog.LevelWarn
 }
 
 // Enabled implements [slog.Handler].
