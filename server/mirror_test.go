@@ -326,7 +326,7 @@ func slowly(t *testing.T, x *mirrored) {
 	_, err := x.owner.Mirrors().Update(t.Context(), d6tpipe.MirrorSettings{Name: "nightly", Rate: 1 << 20})
 	require.NoError(t, err)
 	x.put("big.bin", "")
-	require.NoError(t, os.Truncate(filepath.Join(x.source, "big.bin"), 256<<20))
+	require.NoError(t, os.Truncate(filepath.Join(x.source, "big.bin"), 64<<20))
 	_, err = x.owner.RunMirror(t.Context(), "nightly", d6tpipe.MirrorRunOptions{})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
