@@ -36,6 +36,7 @@ func TestSources(t *testing.T) {
 		"URL form":         {raw(0xfb), strings.NewReplacer("+", "-", "/", "_").Replace(unpadded)},
 		"second of two":    {raw(1), raw(2) + " " + raw(1)},
 		"of three":         {raw(1), raw(2) + ",\r\n" + raw(3) + "," + raw(1)},
+		"bytes like JSON":  {raw('{'), strings.TrimRight(raw('{'), "=")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sealed := seal(t, givenKeys(t, c.one), "x")

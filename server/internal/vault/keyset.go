@@ -154,7 +154,8 @@ func parseRing(text []byte) (*ring, error) {
 	if strings.HasPrefix(words[0], "{") {
 		return parseJSON(text)
 	}
-	if data, err := decodeKey(words[0]); err == nil && bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) && len(words) == 1 {
+	// One in 250 random keys begins like JSON too, but no keyset is as short as a key.
+	if data, err := decodeKey(words[0]); err == nil && len(data) > rawSize && bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) && len(words) == 1 {
 		return parseJSON(data)
 	}
 	return parseRaw(words)

@@ -19,6 +19,7 @@ func FuzzKey(f *testing.F) {
 	f.Add(strings.Repeat("AQEB", 10) + "AQE= " + strings.Repeat("AgIC", 10) + "AgI")
 	f.Add(`{"primaryKeyId": 1, "key": [{}]}`)
 	f.Add("eyJrZXkiOltdfQ")
+	f.Add(strings.Repeat("e3t7", 10) + "e3s=") // 32 bytes that begin like JSON
 	f.Fuzz(func(t *testing.T, text string) {
 		r, err := parseRing([]byte(text))
 		if err != nil {
