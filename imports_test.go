@@ -91,7 +91,7 @@ var laws = []law{{
 	breach: [2]string{".", "./server"},
 }, {
 	of:     []string{".", "./examples/...", "./cmd/..."},
-	never:  []string{"testing", "testing/...", "github.com/stretchr/testify/...", "go.uber.org/goleak/...", "./internal/apitest/...", "./internal/storage/storagetest/...", "./internal/storage/sftp/sftptest/...", "./internal/storage/ftp/ftptest/...", "./internal/faultproxy/...", "./internal/freeport/..."},
+	never:  []string{"testing", "testing/...", "github.com/stretchr/testify/...", "go.uber.org/goleak/...", "./internal/apitest/...", "./internal/storage/storagetest/...", "./internal/storage/sftp/sftptest/...", "./internal/storage/ftp/ftptest/...", "./internal/faultproxy/...", "./internal/freeport/...", "./internal/leaktest/..."},
 	why:    "test code in a program is dead weight and registers flags",
 	breach: [2]string{".", "testing"},
 }, {

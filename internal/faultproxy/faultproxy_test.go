@@ -13,12 +13,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/d6t/d6tpipe-go/internal/faultproxy"
+	"github.com/d6t/d6tpipe-go/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // echo is a server that sends back what it gets, and ends when its client does.
 func echo(t *testing.T) string {

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/d6t/d6tpipe-go/internal/leaktest"
 	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/storage/mem"
 	"github.com/d6t/d6tpipe-go/internal/transfer"
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	if job := os.Getenv("D6TPIPE_TRANSFER_JOB"); job != "" {
 		os.Exit(runJob(job))
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // a pipe is a folder and a remote.

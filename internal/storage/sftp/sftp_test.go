@@ -10,15 +10,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/d6t/d6tpipe-go/internal/leaktest"
 	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/storage/sftp"
 	"github.com/d6t/d6tpipe-go/internal/storage/sftp/sftptest"
 	"github.com/d6t/d6tpipe-go/internal/storage/storagetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // overSSHD are the options for a new folder of an sshd.
 func overSSHD(t *testing.T, s *sftptest.Server) sftp.Options {

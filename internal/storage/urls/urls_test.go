@@ -16,15 +16,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/d6t/d6tpipe-go/internal/leaktest"
 	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/storage/s3"
 	"github.com/d6t/d6tpipe-go/internal/storage/storagetest"
 	"github.com/d6t/d6tpipe-go/internal/storage/urls"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const canary = "CANARYsignature"
 

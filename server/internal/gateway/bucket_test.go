@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -22,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
+	"github.com/d6t/d6tpipe-go/internal/freeport"
 	"github.com/d6t/d6tpipe-go/server/internal/gateway"
 )
 
@@ -29,10 +29,7 @@ import (
 // test reaches it.
 func startS3(t testing.TB) gateway.BucketConfig {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	l.Close()
+	addr := freeport.Loopback(t)
 	s := s3Server{Dir: t.TempDir(), Addr: addr, Access: "root-of-the-bucket", Secret: rand.Text()}
 	config, err := json.Marshal(s)
 	require.NoError(t, err)

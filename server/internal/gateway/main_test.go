@@ -10,8 +10,8 @@ import (
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
-	"go.uber.org/goleak"
 
+	"github.com/d6t/d6tpipe-go/internal/leaktest"
 	"github.com/d6t/d6tpipe-go/server/internal/gateway"
 )
 
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // An s3Server is what runS3 reads from its standard input.

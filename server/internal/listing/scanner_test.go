@@ -16,10 +16,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/filelist"
+	"github.com/d6t/d6tpipe-go/internal/leaktest"
 	"github.com/d6t/d6tpipe-go/internal/storage"
 	"github.com/d6t/d6tpipe-go/internal/storage/mem"
 	"github.com/d6t/d6tpipe-go/internal/wire"
@@ -27,7 +27,7 @@ import (
 	"github.com/d6t/d6tpipe-go/server/internal/listing"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // A shelf is a storage of pipes for tests: one folder in memory, and what goes wrong
 // with it.

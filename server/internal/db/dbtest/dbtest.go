@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/d6t/d6tpipe-go/internal/leaktest"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
 )
 
@@ -81,7 +82,7 @@ func Postgres(t testing.TB) string {
 // Main is what a package's TestMain calls: it runs the tests, stops PostgreSQL
 // and sees to it that no goroutine is left.
 func Main(m *testing.M, ignore ...goleak.Option) {
-	goleak.VerifyTestMain(withPostgres{m}, ignore...)
+	leaktest.Main(withPostgres{m}, ignore...)
 }
 
 // withPostgres runs tests and stops what they started.
