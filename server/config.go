@@ -231,8 +231,8 @@ func checkURL(name, value string, schemes ...string) error {
 	if !slices.Contains(schemes, scheme) {
 		return fmt.Errorf("%s: %s:// is none of the schemes %v", name, scheme, schemes)
 	}
-	if _, err := url.Parse(value); err != nil {
-		return fmt.Errorf("%s: this is no URL", name)
+	if _, err := parseURL(value); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }

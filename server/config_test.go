@@ -41,7 +41,8 @@ func TestConfigDefaults(t *testing.T) {
 
 func TestConfigValidate(t *testing.T) {
 	for _, good := range []server.Config{
-		{}, {Listen: ":8670"}, {Listen: "[::1]:0"}, {Listen: "localhost:http"}, {Database: "/var/lib/x.db"}, {Database: "sqlite:///var/lib/x.db"}, {Database: "postgres://u:p@h/d"},
+		{}, {Listen: ":8670"}, {Listen: "[::1]:0"}, {Listen: "localhost:http"}, {Database: "/var/lib/x.db"}, {Database: "sqlite:///var/lib/x.db"}, {Database: "postgres://u:p@h/d"}, {Database: "postgres://u:%40@h/d?x=%2F"},
+		{Database: "sqlite:///var/lib/a@b/c@d.db"}, {Storage: "s3://b?role_arn=arn:aws:iam::1:role/x&external_id=a@b"},
 		{Storage: "s3://bucket?region_name=eu&keys=urls"}, {Storage: "s3://bucket?role_arn=arn:aws:iam::1:role/x"}, {Storage: "s3://bucket?endpoint_url=https://s3.example.com"}, {Storage: "/srv/files"}, {Storage: "file:///srv/files"}, {PublicURL: "https://data.example.com"}, {PublicURL: "http://data.example.com:8080/"},
 		{TLSCert: "c", TLSKey: "k"}, {Registration: "closed"}, {MaxRequests: 1}, {DrainTime: time.Second}, {Storage: `C:\files`},
 	} {
@@ -50,7 +51,8 @@ func TestConfigValidate(t *testing.T) {
 	for field, bad := range map[string][]server.Config{
 		"listen":         {{Listen: "8670"}, {Listen: "127.0.0.1"}, {Listen: "127.0.0.1:"}, {Listen: "::1:8670"}},
 		"metrics-listen": {{MetricsListen: "9670"}},
-		"database":       {{Database: "mysql://u:canary@h/d"}, {Database: "postgres://u:canary@h:port/d"}, {Database: "postgres://u:canary%zz@h/d"}},
+		"database": {{Database: "mysql://u:canary@h/d"}, {Database: "postgres://u:canary@h:port/d"}, {Database: "postgres://u:canary%zz@h/d"},
+			{Database: "postgres://u:/canary@h/d"}, {Database: "postgres://u:17?canary@h/d"}, {Database: "postgres://u:17#canary@h/d"}, {Database: "postgresql://u:p@canary@h/d"}},
 		"storage": {
 			{Storage: "gs://bucket"}, {Storage: "s3://b ucket?x=canary"}, {Storage: "s3://"}, {Storage: "s3://b/folder"}, {Storage: "s3://u:canary@b"}, {Storage: "s3://b?region=eu&keys=urls"},
 			{Storage: "s3://b?region_name=eu"}, {Storage: "s3://b?keys=none"},
@@ -73,6 +75,7 @@ func TestHasPassword(t *testing.T) {
 	for url, want := range map[string]bool{
 		"": false, "/var/lib/x@y:z": false, "postgres://u@h/d": false, "postgres://u:p@h/d": true, "postgres://h/d?password=p": true, "postgres://h/d?PASSWORD=p": true,
 		"s3://b?region_name=eu": false, "s3://b?aws_secret_access_key=p": true, "postgres://u:p%zz@h/d": true, "postgres://u:@h/d": true,
+		"postgres://u:/p@h/d": true, "postgres://u:17#p@h/d": true, "sqlite:///x@y.db": false, "s3://b?external_id=a@b": false,
 	} {
 		require.Equal(t, want, server.HasPassword(url), url)
 	}
