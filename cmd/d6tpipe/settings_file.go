@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+
+	d6tpipe "github.com/d6t/d6tpipe-go"
 )
 
 // fields are settings as JSON, field by field.
@@ -177,12 +179,25 @@ func yamlObject(b *bytes.Buffer, n *yaml.Node) error {
 		}
 		b.Write(quoted(key.Value))
 		b.WriteByte(':')
+		if d6tpipe.IsCredentialName(key.Value) {
+			keepText(n.Content[i+1])
+		}
 		if err := yamlToJSON(b, n.Content[i+1]); err != nil {
 			return err
 		}
 	}
 	b.WriteByte('}')
 	return nil
+}
+
+// keepText has a password that looks like a number be the text that stands there, where
+// JSON has no such number: 0123 would become 83, and 1_000 another password, too.
+func keepText(n *yaml.Node) {
+	switch tag := n.ShortTag(); {
+	case n.Kind != yaml.ScalarNode, json.Valid([]byte(n.Value)):
+	case tag == "!!int", tag == "!!float", tag == "!!bool":
+		n.SetString(n.Value)
+	}
 }
 
 func yamlScalar(b *bytes.Buffer, n *yaml.Node) error {

@@ -10,19 +10,24 @@ import (
 // TestYAML: what people write in YAML is what they would have written in JSON.
 func TestYAML(t *testing.T) {
 	for in, want := range map[string]string{
-		"a: 12345678901234567890": `[{"a":12345678901234567890}]`,
-		"a: 1.50":                 `[{"a":1.50}]`,
-		"a: 0x1F\nb: 1_000":       `[{"a":31,"b":1000}]`,
-		"a: 2026-11-24":           `[{"a":"2026-11-24"}]`,
-		"a: yes\nb: true":         `[{"a":"yes","b":true}]`,
-		"a: ~\nb: null\nc: ''":    `[{"c":""}]`,
-		"a: {b: [1, x, {c: d}]}":  `[{"a":{"b":[1,"x",{"c":"d"}]}}]`,
-		"a: |\n  x\n  y\n":        `[{"a":"x\ny\n"}]`,
-		"a: <b>&":                 `[{"a":"<b>&"}]`,
-		"- a: 1\n- b: 2":          `[{"a":1},{"b":2}]`,
-		"a: 1\n---\n---\nb: 2":    `[{"a":1},{"b":2}]`,
-		"1: x":                    `[{"1":"x"}]`,
-		"":                        `null`,
+		"a: 12345678901234567890":   `[{"a":12345678901234567890}]`,
+		"a: 1.50":                   `[{"a":1.50}]`,
+		"a: 0x1F\nb: 1_000":         `[{"a":31,"b":1000}]`,
+		"a: 2026-11-24":             `[{"a":"2026-11-24"}]`,
+		"a: yes\nb: true":           `[{"a":"yes","b":true}]`,
+		"a: ~\nb: null\nc: ''":      `[{"c":""}]`,
+		"a: {b: [1, x, {c: d}]}":    `[{"a":{"b":[1,"x",{"c":"d"}]}}]`,
+		"a: |\n  x\n  y\n":          `[{"a":"x\ny\n"}]`,
+		"a: <b>&":                   `[{"a":"<b>&"}]`,
+		"- a: 1\n- b: 2":            `[{"a":1},{"b":2}]`,
+		"a: 1\n---\n---\nb: 2":      `[{"a":1},{"b":2}]`,
+		"1: x":                      `[{"1":"x"}]`,
+		"password: 012345\nk: 010":  `[{"k":8,"password":"012345"}]`,
+		"a: {user: 0x1F, key: 1_0}": `[{"a":{"user":"0x1F","key":"1_0"}}]`,
+		"secret: 012e4\ntoken: No":  `[{"secret":"012e4","token":"No"}]`,
+		"pass: True\npasswd: .inf":  `[{"pass":"True","passwd":".inf"}]`,
+		"password: 12e4\nuser: 12":  `[{"password":12e4,"user":12}]`,
+		"":                          `null`,
 	} {
 		docs, err := parseYAML([]byte(in))
 		if err != nil {
