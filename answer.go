@@ -164,8 +164,9 @@ func networkFailure(err error, safe bool, limits Limits, secrets ...Secret) *fai
 	return f
 }
 
-// secretsIn returns the passwords and credentials in the body of a request. What
-// is as short as "r" stays out: to blot it out would blot out every text.
+// secretsIn returns the passwords and credentials in the body of a request, the longest
+// first: one may begin another. What is as short as "r" stays out: to blot it out would
+// blot out every text.
 func secretsIn(body json.RawMessage) (secrets []Secret) {
 	var fields struct {
 		Password                                       string
@@ -174,23 +175,22 @@ func secretsIn(body json.RawMessage) (secrets []Secret) {
 	if len(body) == 0 || decodeJSON(body, &fields) != nil {
 		return nil
 	}
-	var gather func(c map[string]any)
-	gather = func(c map[string]any) {
-		for _, v := range c {
-			switch v := v.(type) {
-			case map[string]any:
-				gather(v)
-			case string:
-				if len(v) > 3 {
-					secrets = append(secrets, Secret(v))
-				}
+	var gather func(c Credentials)
+	gather = func(c Credentials) {
+		for name, v := range c {
+			if set, ok := v.(map[string]any); ok {
+				gather(set)
+			} else if secret := c.Value(name); len(secret) > 3 { // also of what is a number
+				secrets = append(secrets, secret)
 			}
 		}
 	}
 	for _, c := range []Credentials{fields.Credentials, fields.ReadCredentials, fields.WriteCredentials} {
 		gather(c)
 	}
-	return append(secrets, Secret(fields.Password))
+	secrets = append(secrets, Secret(fields.Password))
+	slices.SortFunc(secrets, func(a, b Secret) int { return len(b) - len(a) })
+	return secrets
 }
 
 // decodeList reads a bare array of objects, or one page of the Django REST

@@ -43,6 +43,17 @@ func FuzzRefusal(f *testing.F) {
 	})
 }
 
+// TestSecretsIn: what a server repeats of a request is blotted out whole, also where one
+// secret begins another, or is a number.
+func TestSecretsIn(t *testing.T) {
+	for range 20 { // credentials come in any order
+		secrets := secretsIn(json.RawMessage(`{"readCredentials":{"key":"canary","secret":"canary-and-rest"},
+			"credentials":{"write":{"password":271828182845}},"password":"canary-and"}`))
+		require.Equal(t, "*** *** *** ***", clean("canary-and-rest canary-and canary 271828182845", 99, secrets))
+	}
+	require.Equal(t, []Secret{""}, secretsIn(json.RawMessage(`{"credentials":{"key":"r","secret":null}}`)), "every text has it")
+}
+
 // FuzzSplitArray: the rows are those that encoding/json finds.
 func FuzzSplitArray(f *testing.F) {
 	for _, list := range []string{
