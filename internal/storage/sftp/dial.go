@@ -223,8 +223,8 @@ func (l *login) explain(err error) error {
 	if l.agentErr != nil {
 		why += "; " + l.agentErr.Error()
 	}
-	if o.Password != "" { // a server could repeat it
-		why = strings.ReplaceAll(why, o.Password, "***")
+	if o.Password != "" && strings.Contains(why, o.Password) { // a server could repeat it, and a weak one is a word of the text
+		why = "the reason is left out"
 	}
 	return fmt.Errorf("%s does not let user %q in (%q): %w", o.Host, o.User, why, fs.ErrPermission)
 }

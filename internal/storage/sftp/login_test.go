@@ -164,6 +164,7 @@ func TestLogin(t *testing.T) {
 		"not this key":      {sftptest.LocalConfig{Keys: []ssh.PublicKey{keyring}}, sftp.Options{Key: plain}},
 		"not this password": {sftptest.LocalConfig{Password: "another"}, sftp.Options{Password: "p4ssw0rd"}},
 		"not this answer":   {sftptest.LocalConfig{Keyboard: "another"}, sftp.Options{Password: "p4ssw0rd"}},
+		"not a common word": {sftptest.LocalConfig{Password: "another"}, sftp.Options{Password: "method"}},
 		"not without":       {sftptest.LocalConfig{Password: "another"}, sftp.Options{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -179,7 +180,7 @@ func TestLogin(t *testing.T) {
 			require.ErrorIs(t, err, fs.ErrPermission)
 			require.NotErrorIs(t, err, storage.ErrTemporary)
 			require.LessOrEqual(t, l.Attempts.Load(), int64(1), "a wrong password locks accounts when it is tried again")
-			for _, secret := range []string{"p4ssw0rd", "open sesame", "PRIVATE KEY"} {
+			for _, secret := range []string{"p4ssw0rd", "open sesame", "PRIVATE KEY", "attempted ***"} {
 				require.NotContains(t, err.Error(), secret)
 			}
 		})
