@@ -18,7 +18,7 @@ func TestToken(t *testing.T) {
 	require.NoError(t, err)
 	end := time.Unix(2_000_000_000, 0)
 	g := Grant{
-		Prefix: "alice/sales/", Role: d6tpipe.RoleWrite, Expires: end, Subject: "bob",
+		Prefix: "alice/sales/", Role: d6tpipe.RoleWrite, Expires: end, Subject: "somebody",
 		Filters: []d6tpipe.Filter{{Include: "*.csv|*.ü"}, {Prefix: "sales", Exclude: "sales/old/*"}},
 	}
 	keys, err := k.mint("managed", g)
@@ -27,7 +27,7 @@ func TestToken(t *testing.T) {
 	require.Len(t, keys.secret, 40)
 	raw, err := base64.RawURLEncoding.DecodeString(keys.token)
 	require.NoError(t, err)
-	for _, word := range []string{"alice", "bob", "csv", "managed"} {
+	for _, word := range []string{"alice", "somebody", "sales", "managed"} {
 		require.NotContains(t, string(raw), word, "the grant is nobody's business")
 	}
 
