@@ -141,7 +141,7 @@ func (s *session) createMirror(ctx context.Context, tx db.Tx, in json.RawMessage
 	if err := m.take(in, nil); err != nil {
 		return nil, err
 	}
-	if err := s.aim(ctx, tx, m); err != nil {
+	if err := s.aim(ctx, tx, m, bothEnds); err != nil {
 		return nil, err
 	}
 	var n int64
@@ -170,8 +170,9 @@ func (s *session) createMirror(ctx context.Context, tx db.Tx, in json.RawMessage
 func (s *session) changeMirror(ctx context.Context, tx db.Tx, verb catalog.Verb, was *mirror, in json.RawMessage) (json.RawMessage, error) {
 	m := *was
 	var over *d6tpipe.MirrorSettings
+	said := bothEnds
 	if verb == catalog.Update {
-		over = &was.settings
+		over, said = &was.settings, endsIn(in)
 	}
 	if err := m.take(in, over); err != nil {
 		return nil, err
@@ -180,8 +181,11 @@ func (s *session) changeMirror(ctx context.Context, tx db.Tx, verb catalog.Verb,
 		return nil, &d6tpipe.FieldError{Field: "name", Reason: "A mirror keeps its name; make another one."}
 	}
 	sameEnds := m.settings.Source == was.settings.Source && m.settings.Target == was.settings.Target
+	if verb == catalog.Update {
+		sameEnds = !said(sourceEnd) && !said(targetEnd)
+	}
 	if !sameEnds || !m.settings.Paused { // to pause takes no right to anything
-		if err := s.aim(ctx, tx, &m); err != nil {
+		if err := s.aim(ctx, tx, &m, said); err != nil {
 			return nil, err
 		}
 	}

@@ -3,6 +3,7 @@ package repo
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,13 +26,29 @@ var (
 	targetEnd = end{"target", d6tpipe.RoleWrite, "write to"}
 )
 
-// aim looks up the pipes that the settings name, and refuses what cannot be mirrored.
-func (s *session) aim(ctx context.Context, tx db.Tx, m *mirror) error {
+func bothEnds(end) bool { return true }
+
+// endsIn tells which ends a body names.
+func endsIn(body json.RawMessage) func(end) bool {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(body, &fields) // who reads the settings tells what is wrong
+	return func(e end) bool {
+		_, said := fields[e.field]
+		return said
+	}
+}
+
+// aim looks up the pipes that the settings name, and refuses what cannot be mirrored. An
+// end that was not said again is the pipe that it was: another one may have its name by now.
+func (s *session) aim(ctx context.Context, tx db.Tx, m *mirror, said func(end) bool) error {
 	for _, e := range []struct {
 		end
 		name string
 		id   *string
 	}{{sourceEnd, m.settings.Source, &m.source}, {targetEnd, m.settings.Target, &m.target}} {
+		if !said(e.end) {
+			continue
+		}
 		x, err := find(ctx, tx, catalog.Pipes, e.name)
 		if errors.Is(err, d6tpipe.ErrNotFound) {
 			return &d6tpipe.FieldError{Field: e.field, Reason: fmt.Sprintf("Object with name=%s does not exist.", e.name)}

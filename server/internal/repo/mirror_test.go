@@ -129,6 +129,45 @@ func TestMirrors(t *testing.T) {
 	})
 }
 
+// TestMirrorNamesake: a mirror whose pipe was removed does not turn to another one that has
+// got its name, which may be anybody's, until its owner says so.
+func TestMirrorNamesake(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w, owner := mirrorWorld(t, d)
+		_, err := owner.Mirrors().Create(t.Context(), d6tpipe.MirrorSettings{Name: "m", Source: "vendor", Target: "copies"})
+		require.NoError(t, err)
+		id := mirrorID(t, w, "m")
+		require.NoError(t, owner.Pipes().Delete(t.Context(), "copies"))
+		other := w.user(t, "other")
+		_, err = other.Pipes().Create(t.Context(), d6tpipe.PipeSettings{Name: "copies"})
+		require.NoError(t, err)
+		require.NoError(t, other.Grant(t.Context(), "copies", d6tpipe.Permission{Username: "owner", Role: d6tpipe.RoleWrite}))
+
+		refused := func(err error) {
+			t.Helper()
+			require.ErrorContains(t, err, "does not exist any more")
+			_, err = w.repo.Mirror(t.Context(), id)
+			require.ErrorContains(t, err, "does not exist any more")
+		}
+		_, err = owner.PauseMirror(t.Context(), "m", true)
+		require.NoError(t, err)
+		_, err = owner.PauseMirror(t.Context(), "m", false)
+		refused(err)
+		_, err = owner.UpdateMirror(t.Context(), "m", d6tpipe.MirrorUpdate{Paused: new(false), Rate: new(int64(2 << 20))})
+		refused(err)
+		_, err = owner.UpdateMirror(t.Context(), "m", d6tpipe.MirrorUpdate{Source: new("stored"), Paused: new(false)})
+		refused(err)
+
+		_, err = owner.UpdateMirror(t.Context(), "m", d6tpipe.MirrorUpdate{Target: new("copies")})
+		require.NoError(t, err)
+		_, err = owner.PauseMirror(t.Context(), "m", false)
+		require.NoError(t, err)
+		m, err := w.repo.Mirror(t.Context(), id)
+		require.NoError(t, err)
+		require.True(t, m.To.Managed)
+	})
+}
+
 // TestMirrorForce: force is for one run, that which was asked for, however often it is
 // begun, and of the mirror as it was then.
 func TestMirrorForce(t *testing.T) {
