@@ -53,7 +53,7 @@ newest first. Who administers the server may ask.`,
 					break
 				}
 			}
-			return showList(p, c, all, newTable("DUE", "KIND", "NAME", "OWNER", "SERVER", ">TOOK", "RESULT"), jobRow)
+			return showList(p, c, all, newTable("DUE", "KIND", "NAME", "OWNER", "SERVER", ">TOOK", "+RESULT"), jobRow)
 		},
 	}
 	c.Flags().BoolVar(&failed, "failed", false, "only what failed")

@@ -36,7 +36,7 @@ and credentials that were handed out. An administrator of the server sees all.`,
 				p.say(c, "The newest %d of %d; --limit shows more.", limit, len(events))
 				events = events[:limit]
 			}
-			return showList(p, c, events, newTable("TIME", "WHO", "FROM", "ACTION", "WHAT", "DETAIL"), func(e d6tpipe.AuditEvent) []string {
+			return showList(p, c, events, newTable("TIME", "WHO", "FROM", "ACTION", "WHAT", "+DETAIL"), func(e d6tpipe.AuditEvent) []string {
 				return []string{e.Time.Local().Format(time.DateTime), e.Actor, e.Peer, e.Action, e.Kind + " " + e.Name, e.Detail}
 			})
 		},

@@ -103,7 +103,7 @@ only read. Records that are there already stay, so it can be repeated.`,
 // copyRecords runs a copy, and tells what became of each record.
 func (p *program) copyRecords(c *cobra.Command, run func(context.Context) (d6tpipe.CopyReport, error)) error {
 	report, err := run(c.Context())
-	shown := showList(p, c, report.Records, newTable("STATUS", "KIND", "NAME", "NOTE"), func(r d6tpipe.RecordResult) []string {
+	shown := showList(p, c, report.Records, newTable("STATUS", "KIND", "NAME", "+NOTE"), func(r d6tpipe.RecordResult) []string {
 		return []string{string(r.Status), strings.TrimSuffix(r.Collection, "s"), r.Name, r.Reason}
 	})
 	switch {

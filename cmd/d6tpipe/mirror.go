@@ -96,7 +96,7 @@ func showExtra(w io.Writer, extra []d6tpipe.Orphan, wanted bool) error {
 	if !wanted {
 		return nil
 	}
-	t := newTable("ONLY AT THE TARGET", ">SIZE", "")
+	t := newTable("ONLY AT THE TARGET", ">SIZE", "+")
 	for _, o := range extra {
 		t.add(o.Key, size(o.Size), orphanState(o))
 	}

@@ -73,7 +73,7 @@ func newMirrorsList(p *program) *cobra.Command {
 			if len(all) == 0 {
 				p.say(c, "There are no mirrors yet; make one with: d6tpipe mirrors create NAME")
 			}
-			return showList(p, c, all, newTable("NAME", "FROM", "TO", "WHEN", "NEXT", "LAST"), func(m d6tpipe.MirrorSettings) []string {
+			return showList(p, c, all, newTable("NAME", "FROM", "TO", "WHEN", "NEXT", "+LAST"), func(m d6tpipe.MirrorSettings) []string {
 				return []string{m.Name, m.Source, m.Target, mirrorWhen(m), mirrorNext(m), mirrorLast(m)}
 			})
 		},
@@ -269,7 +269,7 @@ func newMirrorsRuns(p *program) *cobra.Command {
 				break
 			}
 		}
-		return showList(p, c, runs, newTable("DUE", "STATE", ">TOOK", "WHAT"), func(r d6tpipe.Run) []string {
+		return showList(p, c, runs, newTable("DUE", "STATE", ">TOOK", "+WHAT"), func(r d6tpipe.Run) []string {
 			return []string{r.Due.Local().Format(time.DateTime), string(r.State), took(r), mirrorRunText(r)}
 		})
 	})

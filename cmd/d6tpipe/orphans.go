@@ -49,7 +49,7 @@ func (p *program) showOrphans(c *cobra.Command, report d6tpipe.OrphanReport, rem
 		return nil
 	}
 	failed := p.show(c, report, func(w io.Writer) error {
-		t := newTable("WHERE", ">SIZE", "FILE", "")
+		t := newTable("WHERE", ">SIZE", "FILE", "+")
 		for _, o := range report.Local {
 			t.add("here", size(o.Size), o.Key, orphanState(o))
 		}

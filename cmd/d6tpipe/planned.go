@@ -13,7 +13,7 @@ import (
 // on standard error. What would be left alone is shown with --verbose.
 func (p *program) showPlan(c *cobra.Command, plan *d6tpipe.Plan) error {
 	err := p.show(c, plan, func(w io.Writer) error {
-		t := newTable("ACTION", ">SIZE", "FILE", "WHY")
+		t := newTable("ACTION", ">SIZE", "FILE", "+WHY")
 		for _, s := range plan.Steps {
 			if s.Action == d6tpipe.ActionSkip && !p.verbose {
 				continue

@@ -83,7 +83,7 @@ func (p *program) remote(ctx context.Context, name string) (d6tpipe.RemoteSettin
 // showCheck writes what failed, what was left, and what the remote can do.
 func showCheck(w io.Writer, r d6tpipe.CheckReport) error {
 	counts := map[d6tpipe.CheckOutcome]int{}
-	failed := newTable("FAILED", "WHY")
+	failed := newTable("FAILED", "+WHY")
 	for _, k := range r.Cases {
 		if counts[k.Outcome]++; k.Outcome == d6tpipe.CheckFailed {
 			failed.add(k.Name, k.Reason)

@@ -88,7 +88,7 @@ func newScheduleList(p *program) *cobra.Command {
 			if len(all) == 0 {
 				p.say(c, "No pipe that you may read has a schedule.")
 			}
-			return showList(p, c, all, newTable("PIPE", "WHEN", "NEXT", "LAST", "RESULT"), func(s d6tpipe.ScheduleState) []string {
+			return showList(p, c, all, newTable("PIPE", "WHEN", "NEXT", "LAST", "+RESULT"), func(s d6tpipe.ScheduleState) []string {
 				return []string{s.Name, whenText(s.Schedule), nextText(s), lastText(s), resultText(s)}
 			})
 		},

@@ -10,8 +10,11 @@ import (
 
 // A table is text in columns for people, with a head or, made without, none. A
 // column whose head begins with ">" has its text at the right. On a terminal that
-// is too narrow the widest columns are cut; elsewhere, as in a pipe, nothing is. Widths
-// are those of a terminal, on which some characters take two places and some none.
+// is too narrow the widest columns are cut; elsewhere, as in a pipe, nothing is. What
+// people have to read to the end, such as why something failed, is never cut: in a last
+// column whose head begins with "+", and in a table without heads, a text that does not fit
+// stands below its row. Widths are those of a terminal, on which some characters take two
+// places and some none.
 type table struct {
 	heads []string
 	rows  [][]string
@@ -31,25 +34,39 @@ const (
 	narrowest   = 8 // to which a column is cut
 	cutMark     = "…"
 	rightMarker = ">"
+	textMarker  = "+"
+	below       = "    "
 )
 
 // print writes nothing for a table without rows.
-func (t *table) print(w io.Writer) error {
+func (t *table) print(w io.Writer) error { return t.write(w, terminalWidth(w)) }
+
+// write is print for so many places on a line; 0 is any number.
+func (t *table) write(w io.Writer, available int) error {
 	if len(t.rows) == 0 {
 		return nil
 	}
 	heads, right := make([]string, len(t.heads)), make([]bool, len(t.rows[0]))
 	for i, head := range t.heads {
-		heads[i], right[i] = strings.TrimPrefix(head, rightMarker), strings.HasPrefix(head, rightMarker)
+		heads[i], right[i] = strings.TrimLeft(head, rightMarker+textMarker), strings.HasPrefix(head, rightMarker)
 	}
 	rows := t.rows
 	if len(heads) > 0 {
 		rows = append([][]string{heads}, rows...)
 	}
-	widths := fit(columnWidths(rows), terminalWidth(w))
+	widths := columnWidths(rows)
+	last := len(widths) - 1
+	if len(heads) > 0 && !strings.HasPrefix(t.heads[last], textMarker) {
+		last++ // none is for texts
+	}
+	fit(widths[:last], available)
 	out := bufio.NewWriter(w)
 	for _, row := range rows {
-		_, _ = out.WriteString(line(row, widths, right) + "\n") // its error stays until Flush
+		written := line(row, widths, right)
+		if available > 0 && runewidth.StringWidth(written) > available && last < len(row) {
+			written = line(row[:last], widths, right) + "\n" + below + row[last]
+		}
+		_, _ = out.WriteString(written + "\n") // its error stays until Flush
 	}
 	return out.Flush()
 }

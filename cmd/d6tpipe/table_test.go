@@ -22,3 +22,36 @@ func TestTableWidths(t *testing.T) {
 		t.Errorf("cut to 13 places it is %q", got)
 	}
 }
+
+// TestTableTexts: what does not fit is cut, but not what people have to read to the end,
+// which then stands below its row.
+func TestTableTexts(t *testing.T) {
+	jobs := newTable("DUE", "NAME", ">TOOK", "+RESULT")
+	jobs.add("2026-11-26 14:17:05", "copies", "85ms", "done")
+	jobs.add("2026-11-26 14:16:31", "a-name-that-is-too-long", "20s", "failed: there was no answer within 20s")
+	settings := newTable()
+	settings.add("name", "nightly")
+	settings.add("last", "failed: You may not read sales.")
+	for _, tt := range []struct {
+		table table
+		width int
+		want  string
+	}{
+		{jobs, 0, "DUE                  NAME                     TOOK  RESULT\n" +
+			"2026-11-26 14:17:05  copies                   85ms  done\n" +
+			"2026-11-26 14:16:31  a-name-that-is-too-long   20s  failed: there was no answer within 20s\n"},
+		{jobs, 60, "DUE                  NAME                     TOOK  RESULT\n" +
+			"2026-11-26 14:17:05  copies                   85ms  done\n" +
+			"2026-11-26 14:16:31  a-name-that-is-too-long   20s\n    failed: there was no answer within 20s\n"},
+		{jobs, 46, "DUE                  NAME                 TOOK\n    RESULT\n" +
+			"2026-11-26 14:17:05  copies               85ms\n    done\n" +
+			"2026-11-26 14:16:31  a-name-that-is-too…   20s\n    failed: there was no answer within 20s\n"},
+		{settings, 20, "name  nightly\nlast\n    failed: You may not read sales.\n"},
+	} {
+		var out strings.Builder
+		check(t, tt.table.write(&out, tt.width))
+		if out.String() != tt.want {
+			t.Errorf("in %d places:\n%s\nwant:\n%s", tt.width, out.String(), tt.want)
+		}
+	}
+}

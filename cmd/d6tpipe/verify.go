@@ -80,7 +80,7 @@ func (p *program) verify(ctx context.Context, name string, offline bool, open d6
 }
 
 func problemTable(report d6tpipe.VerifyReport) *table {
-	t := newTable("HERE", "REMOTE", ">SIZE", "FILE", "")
+	t := newTable("HERE", "REMOTE", ">SIZE", "FILE", "+")
 	for _, f := range report.Problems {
 		why := ""
 		if f.Err != nil {

@@ -251,7 +251,7 @@ func newDeliveries(p *program) *cobra.Command {
 		if len(list) == 0 {
 			p.say(c, "Nothing was sent to webhook %s of pipe %s.", safe(id), safe(pipe))
 		}
-		return showList(p, c, list, newTable("TIME", "TYPE", "MESSAGE", ">ATTEMPT", "OUTCOME", ">TOOK", "WHY"), func(d d6tpipe.Delivery) []string {
+		return showList(p, c, list, newTable("TIME", "TYPE", "MESSAGE", ">ATTEMPT", "OUTCOME", ">TOOK", "+WHY"), func(d d6tpipe.Delivery) []string {
 			return []string{d.Time.Local().Format(time.DateTime), d.Type, d.Message, strconv.Itoa(d.Attempt), outcome(d), duration(time.Duration(d.Took)), d.Error}
 		})
 	})
