@@ -30,7 +30,11 @@ func (d *doctor) lookAtStorage(ctx context.Context, api d6tpipe.API) {
 		all = append(all, func() finding { return d.lookAtPipe(ctx, api, pipe) })
 	}
 	if len(all) == 0 && d.failed == 0 {
-		d.tell(finding{What: "pipes", State: stateOK, Text: "there are none yet", Advice: "Make one with: d6tpipe create NAME"})
+		advice := "Make one with: d6tpipe create NAME"
+		if _, local := api.(*d6tpipe.APILocal); local {
+			advice = "Say where files lie with d6tpipe remotes create REMOTE, and make one with: d6tpipe pipes create NAME --remote REMOTE"
+		}
+		d.tell(finding{What: "pipes", State: stateOK, Text: "there are none yet", Advice: advice})
 	}
 	found := make([]chan finding, len(all))
 	slots := make(chan struct{}, looks)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -80,7 +81,21 @@ func (p *program) open(ctx context.Context, pipe string, o d6tpipe.OpenOptions) 
 	if err != nil {
 		return nil, err
 	}
-	return d6tpipe.OpenPipe(ctx, api, pipe, o)
+	opened, err := d6tpipe.OpenPipe(ctx, api, pipe, o)
+	if errors.Is(err, d6tpipe.ErrNotFound) && !p.local {
+		err = orNoProfile(api.Config(), err)
+	}
+	return opened, err
+}
+
+// orNoProfile says so when nothing is found since there is no such profile: its name may be
+// mistyped, and the catalogue of a profile that nobody has made is empty.
+func orNoProfile(cfg d6tpipe.Config, err error) error {
+	names, failed := d6tpipe.ListProfiles(cfg.File)
+	if failed != nil || slices.Contains(names, cfg.Profile) {
+		return err
+	}
+	return hint(err, fmt.Sprintf("Profile %s is not in %s: d6tpipe profiles list shows those that are, d6tpipe profiles init makes one.", cfg.Profile, cfg.File))
 }
 
 // colors reports whether what goes to f may have colours.
