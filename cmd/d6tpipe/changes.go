@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -39,7 +40,7 @@ is 5; --force believes it.`,
 		n := 0
 		for change, err := range pipe.Changes(c.Context(), o) {
 			if err != nil {
-				return err
+				return p.leftOut(c, name, err)
 			}
 			if err := p.printChange(c, change); err != nil {
 				return err // the change comes again
@@ -51,6 +52,17 @@ is 5; --force believes it.`,
 		}
 		return nil
 	})
+}
+
+// leftOut tells of names that cannot be used, which is all that can be left out of changes.
+func (p *program) leftOut(c *cobra.Command, pipe string, err error) error {
+	if !errors.Is(err, d6tpipe.ErrPartial) {
+		return err
+	}
+	if _, refused := d6tpipe.Failures(err); len(refused) > 0 {
+		return p.tellRefused(c, pipe, refused)
+	}
+	return hint(err, renameThem) // a server's feed counts them
 }
 
 // held says what is waited for when another process is the consumer.

@@ -76,10 +76,10 @@ it is run for them again after a pause; with --once, watch ends with exit code 1
 			return err
 		}
 		if x.command == "" {
-			return p.tellChanges(c, pipe, o)
+			return p.leftOut(c, name, p.tellChanges(c, pipe, o))
 		}
 		x.pipe, x.program, x.cobra = name, p, c
-		return x.watch(c.Context(), pipe, o)
+		return p.leftOut(c, name, x.watch(c.Context(), pipe, o))
 	})
 }
 

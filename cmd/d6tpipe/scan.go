@@ -116,13 +116,20 @@ func (p *program) showFiles(c *cobra.Command, pipe string, files []d6tpipe.File,
 	if len(refused) == 0 {
 		return nil
 	}
+	return p.tellRefused(c, pipe, refused)
+}
+
+// tellRefused names what cannot be used, and is the error of it.
+func (p *program) tellRefused(c *cobra.Command, pipe string, refused []d6tpipe.Refusal) error {
 	l := p.names(c.ErrOrStderr())
 	for _, r := range refused {
 		l.add("refused", r.Key, r.Reason)
 	}
 	l.end()
-	return hint(partError(fmt.Sprintf("%s of %s cannot be used", count(len(refused), "name"), pipe)), "Rename them where they lie; the other files are listed.")
+	return hint(partError(fmt.Sprintf("%s of %s cannot be used", count(len(refused), "name"), pipe)), renameThem)
 }
+
+const renameThem = "Rename them where they lie; the other files are not concerned."
 
 func fileRow(f d6tpipe.File) []string {
 	bytes := size(f.Size)
