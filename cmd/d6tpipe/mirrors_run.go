@@ -157,7 +157,7 @@ func (p *program) tellRun(c *cobra.Command, run d6tpipe.Run, did d6tpipe.MirrorR
 	case kind != nil:
 		failed = &runError{failed.Error(), kind}
 	case did.Copied > 0 && did.Failures > 0:
-		failed = partError(failed.Error())
+		failed = hint(partError(failed.Error()), "The server tries again by itself; d6tpipe mirrors get "+safe(run.Name)+" tells when.")
 	}
 	return errors.Join(failed, err)
 }

@@ -26,6 +26,22 @@ func TestMirrorRunText(t *testing.T) {
 	}
 }
 
+// TestTellRun: what a run has left is named, and its server tries it again.
+func TestTellRun(t *testing.T) {
+	t.Parallel()
+	var told strings.Builder
+	c := &cobra.Command{}
+	c.SetErr(&told)
+	run := d6tpipe.Run{Name: "nightly", State: d6tpipe.RunFailed, Error: "1 file was not copied"}
+	err := (&program{}).tellRun(c, run, d6tpipe.MirrorRun{Copied: 2, Failures: 1, Failed: []d6tpipe.MirrorFailure{{Key: "b.csv", Why: "it is locked"}}})
+	if exitCode(err) != exitPartial || !strings.HasPrefix(advice(err), "The server tries again by itself") {
+		t.Errorf("%v, exit code %d, advice %q", err, exitCode(err), advice(err))
+	}
+	if !strings.Contains(told.String(), "b.csv: it is locked\n") {
+		t.Errorf("told: %s", told.String())
+	}
+}
+
 // TestMirrorsRunWait: who waits for a run is told once what keeps it, and waits for all of
 // its turns.
 func TestMirrorsRunWait(t *testing.T) {

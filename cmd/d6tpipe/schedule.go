@@ -33,7 +33,8 @@ func newScheduleSet(p *program) *cobra.Command {
 		Short: "Say when a pipe is scanned",
 		Long: `Say when a pipe is scanned: every so often, or at the times of a cron expression of
 five fields (minute, hour, day of the month, month, day of the week). It takes the place
-of the former schedule, and begins with a scan at once. Who administers the pipe may.`,
+of the former schedule, and begins with a scan at once, unless that was the same. Who
+administers the pipe may.`,
 		Example: `  d6tpipe schedule set sales --every 15m --jitter 1m
   d6tpipe schedule set sales --cron '0 6 * * 1-5' --time-zone Europe/Berlin`,
 	}, 0, func(c *cobra.Command, pipe string, _ []string) error {
