@@ -63,9 +63,12 @@ func (p *program) waitMirror(c *cobra.Command, client *d6tpipe.APIClient, m d6tp
 	tick := time.NewTicker(runLook)
 	defer tick.Stop()
 	for {
-		run, err := firstRun(c, client, w.name, w.due)
+		run, pending, err := w.ask(client)
 		if err != nil && !errors.Is(err, d6tpipe.ErrUnavailable) || c.Context().Err() != nil {
 			return errors.Join(c.Context().Err(), err)
+		}
+		if err == nil && !pending {
+			return hint(fmt.Errorf("mirror %s: the run was called off, as it is when the mirror is paused", w.name), "Ask for it again with: d6tpipe mirrors run "+w.name)
 		}
 		if over, err := w.look(run, err); over {
 			return err
@@ -76,6 +79,16 @@ func (p *program) waitMirror(c *cobra.Command, client *d6tpipe.APIClient, m d6tp
 		case <-tick.C:
 		}
 	}
+}
+
+// ask returns the run, the zero run when it has not begun, and whether there is something
+// to wait for. The mirror is asked first: what it does not run any more is among its runs.
+func (w *runWait) ask(client *d6tpipe.APIClient) (run d6tpipe.Run, pending bool, err error) {
+	m, err := client.Mirrors().Get(w.c.Context(), w.name)
+	if err == nil {
+		run, err = firstRun(w.c, client, w.name, w.due)
+	}
+	return run, run.ID != "" || m.Running || m.Next != nil, err
 }
 
 // look reports whether the waiting is over. A server that does not answer may be starting
