@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/d6t/d6tpipe-go/server"
 )
 
 const envPrefix = "D6TPIPE_SERVE_"
@@ -31,4 +33,17 @@ func fromEnvironment(c *cobra.Command, flags *pflag.FlagSet) error {
 		}
 	})
 	return usage(c, errors.Join(all...))
+}
+
+// unknownSettings are variables that are named as settings are and are none: one that is
+// misspelled leaves its setting, such as who may open accounts, as it is by itself.
+func unknownSettings(environ []string, flags *pflag.FlagSet) (names []string) {
+	known := map[string]bool{server.KeyVariable: true}
+	flags.VisitAll(func(f *pflag.Flag) { known[envName(f.Name)] = true })
+	for _, v := range environ {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, envPrefix) && !known[name] {
+			names = append(names, name)
+		}
+	}
+	return names
 }

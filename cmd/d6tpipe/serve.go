@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -167,6 +168,9 @@ func (s *serving) serve(c *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { _ = l.Close() }() // Serve has closed it already
+	for _, name := range unknownSettings(os.Environ(), s.flags) {
+		log.Warn("a variable is no setting, and is ignored; serve --help lists the settings", "variable", name)
+	}
 	srv, err := server.New(ctx, s.config)
 	if err != nil {
 		return err
