@@ -231,7 +231,7 @@ func clearTables(ctx context.Context, tx Tx, parts []table, force bool) error {
 				return err
 			}
 			if len(found) > 0 {
-				return fmt.Errorf("%w: there are %s", ErrNotEmpty, t.name)
+				return fmt.Errorf("%w: it has rows in %s; only force replaces them", ErrNotEmpty, t.name)
 			}
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+t.name); err != nil {
