@@ -10,6 +10,7 @@ import (
 	d6tpipe "github.com/d6t/d6tpipe-go"
 	"github.com/d6t/d6tpipe-go/internal/wire"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
+	"github.com/d6t/d6tpipe-go/server/internal/jobs"
 	"github.com/d6t/d6tpipe-go/server/internal/repo"
 	"github.com/d6t/d6tpipe-go/server/internal/vault"
 )
@@ -39,9 +40,16 @@ func Backup(ctx context.Context, c Config, w io.Writer) error {
 }
 
 // Restore fills an empty database, or one that it makes, from a backup, and with force
-// another one instead of what it holds.
+// another one instead of what it holds. It is refused while a server runs there, with
+// SQLite also one on another database with the same folder for data.
 func Restore(ctx context.Context, c Config, r io.Reader, force bool) error {
-	return c.withNewDatabase(ctx, func(_ Config, d *db.DB) error { return d.Restore(ctx, r, force) })
+	return c.withNewDatabase(ctx, func(c Config, d *db.DB) error {
+		err := jobs.Alone(ctx, c.queue(), func() error { return d.Restore(ctx, r, force) })
+		if errors.Is(err, jobs.ErrInUse) {
+			return fmt.Errorf("restore into %s: %w: stop it first, or wait", c.databaseName(), err)
+		}
+		return err
+	})
 }
 
 // withDatabase calls do with a database that exists, and makes nothing when it does

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 	"github.com/d6t/d6tpipe-go/server"
 	"github.com/d6t/d6tpipe-go/server/internal/db"
 	"github.com/d6t/d6tpipe-go/server/internal/db/dbtest"
+	"github.com/d6t/d6tpipe-go/server/internal/jobs"
 )
 
 func TestMain(m *testing.M) {
@@ -455,6 +457,38 @@ func TestNewerDatabase(t *testing.T) {
 		_, err = raw.ExecContext(t.Context(), `DELETE FROM d6tpipe_schema WHERE version_id = 99`)
 		require.NoError(t, err)
 		r.run()()
+	})
+}
+
+// TestRestoreUnderAServer: what a server has is not replaced while it runs.
+func TestRestoreUnderAServer(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		r := &running{t: t, log: &safeBuffer{}, config: server.Config{Database: url, Data: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "key")}}
+		stop := r.run()
+		r.user("me")
+		var backup bytes.Buffer
+		require.NoError(t, server.Backup(t.Context(), r.config, &backup))
+		r.user("you")
+		restore := func() error { return server.Restore(t.Context(), r.config, bytes.NewReader(backup.Bytes()), true) }
+		queue := url
+		if !isPostgres(url) {
+			queue = filepath.Join(r.config.Data, "jobs.db")
+		}
+		require.Eventually(t, func() bool { // at the start nobody knows of it yet
+			return errors.Is(jobs.Alone(t.Context(), queue, func() error { return nil }), jobs.ErrInUse)
+		}, patience, 20*time.Millisecond)
+		err := restore()
+		require.ErrorContains(t, err, "a server runs on it")
+		require.NotContains(t, err.Error(), "canary")
+		_, err = r.client("you").Login(t.Context(), "you", "canary-password-you")
+		require.NoError(t, err)
+		stop()
+		require.Eventually(t, func() bool { return restore() == nil }, patience, 100*time.Millisecond)
+		defer r.run()()
+		_, err = r.client("you").Login(t.Context(), "you", "canary-password-you")
+		require.ErrorIs(t, err, d6tpipe.ErrUnauthorized)
+		_, err = r.client("me").Login(t.Context(), "me", "canary-password-me")
+		require.NoError(t, err)
 	})
 }
 

@@ -104,7 +104,7 @@ var advices = []struct {
 }{
 	{d6tpipe.ErrUnauthorized, "Log in with: d6tpipe login USERNAME"},
 	{d6tpipe.ErrKeyring, "Or set D6TPIPE_TOKEN, or keep the token in a file: d6tpipe profiles set --token-file FILE"},
-	{d6tpipe.ErrPermission, "Ask the owner for it; d6tpipe whoami tells who you are here."},
+	{d6tpipe.ErrPermission, "Ask the owner for it, or who administers the server; d6tpipe whoami tells who you are here."},
 	{d6tpipe.ErrPartial, "Run it again for the rest."},
 	{d6tpipe.ErrConflict, "d6tpipe status shows both sides; --merge keep or --merge overwrite decides."},
 	{d6tpipe.ErrRateLimited, "Wait a minute and try again."},

@@ -19,6 +19,8 @@ const (
 	riverLock = 0x6436746a6f6273 // "d6tjobs"
 )
 
+var errURL = errors.New("the URL of the queue's PostgreSQL is malformed")
+
 func isPostgres(url string) bool {
 	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
 }
@@ -27,7 +29,7 @@ func isPostgres(url string) bool {
 func (j *Jobs) openPostgres(ctx context.Context) (c carrier, err error) {
 	config, err := pgxpool.ParseConfig(j.Queue)
 	if err != nil { // its text may hold parts of the URL, and so of the password
-		return nil, errors.New("the URL of the queue's PostgreSQL is malformed")
+		return nil, errURL
 	}
 	config.MaxConns = riverConns
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {

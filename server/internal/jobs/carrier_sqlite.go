@@ -34,7 +34,7 @@ func (j *Jobs) openSQLite(ctx context.Context) (c carrier, err error) {
 	if err := atomicfile.MakeDir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
-	users := flock.New(path+".lock", flock.SetPermissions(0o600))
+	users := usersOf(path)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, users.Close())
@@ -57,6 +57,11 @@ func (j *Jobs) openSQLite(ctx context.Context) (c carrier, err error) {
 		return nil, err
 	}
 	return newRiver(j, riversqlite.New(pool), "", func() error { return errors.Join(pool.Close(), users.Close()) })
+}
+
+// usersOf is the lock that every engine shares that has the file open.
+func usersOf(path string) *flock.Flock {
+	return flock.New(path+".lock", flock.SetPermissions(0o600))
 }
 
 // lockPoll is how often a lock is tried that somebody else holds.

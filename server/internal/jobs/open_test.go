@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -35,6 +36,49 @@ func TestSeveralOpenAtOnce(t *testing.T) {
 		}
 		require.NoError(t, all.Wait())
 	})
+}
+
+// Alone is nobody while an engine has the queue open.
+func TestAlone(t *testing.T) {
+	each(t, func(t *testing.T, s *scene) {
+		did := 0
+		alone := func() error { return jobs.Alone(t.Context(), s.queue, func() error { did++; return nil }) }
+		require.NoError(t, alone(), "a queue that is none yet")
+		c := s.config(pool(func(context.Context, jobs.Job) (json.RawMessage, error) { return nil, nil }))
+		j, err := jobs.Open(t.Context(), c)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return errors.Is(alone(), jobs.ErrInUse) }, patience, 20*time.Millisecond) // who leads is found out first
+		did = 0
+		require.ErrorIs(t, alone(), jobs.ErrInUse)
+		require.Zero(t, did)
+		require.NoError(t, j.Close())
+		require.Eventually(t, func() bool { return alone() == nil }, patience, 20*time.Millisecond)
+		require.Equal(t, 1, did)
+	})
+}
+
+// Who opens a queue in a file waits for who is alone with it.
+func TestAloneKeepsOthersAway(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, dbtest.SQLite(t))
+	c := s.config(pool(func(context.Context, jobs.Job) (json.RawMessage, error) { return nil, nil }))
+	opened := make(chan error)
+	require.NoError(t, jobs.Alone(t.Context(), s.queue, func() error {
+		go func() {
+			j, err := jobs.Open(t.Context(), c)
+			if err == nil {
+				err = j.Close()
+			}
+			opened <- err
+		}()
+		select {
+		case err := <-opened:
+			return fmt.Errorf("it is open: %w", err)
+		case <-time.After(100 * time.Millisecond):
+			return nil
+		}
+	}))
+	require.NoError(t, <-opened)
 }
 
 // The queue's file may be anything: who has it alone makes it anew.
